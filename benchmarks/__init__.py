@@ -1,0 +1,1 @@
+"""Published tables: `python -m benchmarks NAME [--quick]`. Never imported by the package."""

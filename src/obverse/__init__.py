@@ -1,0 +1,70 @@
+"""obverse: what would this image have to look like for the classifier to decide otherwise?
+
+    import obverse as ob
+    explainer = ob.SyCE(ob.Classifier(module, classes=["3", "8"], image_shape=(1, 28, 28)))
+    ob.fit(explainer, train, validation=validation, steps=4000, run_dir="runs/syce")
+    explanation = explainer.explain(images, target="8")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from obverse import data as data
+    from obverse.classification import ClassifierTraining as ClassifierTraining
+    from obverse.classifier import Classifier as Classifier
+    from obverse.data.base import Dataset as Dataset
+    from obverse.data.base import MemoryDataset as MemoryDataset
+    from obverse.data.base import Sample as Sample
+    from obverse.evaluation import Report as Report
+    from obverse.evaluation import evaluate as evaluate
+    from obverse.explainer import Explainer as Explainer
+    from obverse.explanation import Explanation as Explanation
+    from obverse.explanation import NotApplicable as NotApplicable
+    from obverse.methods import METHODS as METHODS
+    from obverse.methods import load as load
+    from obverse.methods.syce import CyCE as CyCE
+    from obverse.methods.syce import SyCE as SyCE
+    from obverse.metrics import METRICS as METRICS
+    from obverse.search import minimise as minimise
+    from obverse.training import Trainable as Trainable
+    from obverse.training import fit as fit
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Classifier": "classifier",
+    "ClassifierTraining": "classification",
+    "CyCE": "methods.syce",
+    "Dataset": "data.base",
+    "Explainer": "explainer",
+    "Explanation": "explanation",
+    "METHODS": "methods",
+    "METRICS": "metrics",
+    "MemoryDataset": "data.base",
+    "NotApplicable": "explanation",
+    "Report": "evaluation",
+    "Sample": "data.base",
+    "SyCE": "methods.syce",
+    "Trainable": "training",
+    "evaluate": "evaluation",
+    "fit": "training",
+    "load": "methods",
+    "minimise": "search",
+}
+__all__ = [*_PUBLIC, "__version__", "data"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes a second to import: `import obverse` does not wait for it
+    if name == "data":
+        return import_module("obverse.data")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'obverse' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(f"obverse.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,165 @@
+"""Which layer still knows where things are: found by a probe, or named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from obverse.baselines.common import margin
+from obverse.classifier import Classifier
+from obverse.explanation import NotApplicable
+
+OTHERS = "gradient, smoothgrad, integrated_gradients, occlusion and bbmp"
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialLayer:
+    """A layer whose output has a place for every cell of the image.
+
+    Args:
+        name: in `classifier.module.named_modules()`.
+        module: itself.
+        grid: (height, width) in cells.
+        prefix: tokens before the first cell, as a class token; None for a layer that returns (N, D, h, w).
+    """
+
+    name: str
+    module: nn.Module
+    grid: tuple[int, int]
+    prefix: int | None
+
+    def cells(self, output: Tensor) -> Tensor:
+        """Return the output as (N, D, h, w)."""
+        if self.prefix is None:
+            return output
+        tokens = output[:, self.prefix :]
+        return tokens.transpose(1, 2).reshape(len(output), -1, *self.grid)
+
+    def output(self, cells: Tensor, like: Tensor) -> Tensor:
+        """Return cells (N, D, h, w) in the form of the layer's own output; class tokens are taken from `like`."""
+        if self.prefix is None:
+            return cells
+        return torch.cat([like[:, : self.prefix], cells.flatten(2).transpose(1, 2)], 1)
+
+
+def spatial_layers(classifier: Classifier) -> list[SpatialLayer]:
+    """Return the layers with spatial output that the decision depends on, in the order they run.
+
+    A layer counts that runs once a pass, returns one tensor (N, D, h, w) or tokens (N, T, D) of more than one cell, and
+    whose cells the gradient reaches: the patch tokens after a transformer's last attention lead nowhere.
+    """
+    calls: list[tuple[nn.Module, Tensor]] = []
+    counts: dict[nn.Module, int] = {}
+
+    def note(module: nn.Module, _: object, output: object) -> Tensor | None:
+        counts[module] = counts.get(module, 0) + 1
+        if not isinstance(output, Tensor) or output.ndim not in (3, 4):
+            return None
+        calls.append((module, output))
+        return output.clone()  # what follows may work in place, as a reused ReLU does
+
+    names = {module: name for name, module in classifier.module.named_modules() if name}
+    probe = torch.rand(2, *classifier.image_shape, generator=torch.Generator().manual_seed(0)).to(classifier.device)
+    handles = [module.register_forward_hook(note) for module in names]
+    try:
+        with torch.enable_grad(), _evaluating(classifier.module):
+            logits = classifier.logits(probe.requires_grad_(True))
+    finally:
+        for handle in handles:
+            handle.remove()
+    score = margin(logits, logits.argmax(1)).sum()
+    once = [(m, out) for m, out in calls if counts[m] == 1 and out.requires_grad and len(out) == len(probe)]
+    gradients = torch.autograd.grad(score, [out for _, out in once], allow_unused=True) if once else ()
+    found = []
+    for (module, output), gradient in zip(once, gradients):
+        shape = _grid(output, classifier.image_shape)
+        if shape is None or gradient is None:
+            continue
+        layer = SpatialLayer(names[module], module, *shape)
+        if bool(layer.cells(gradient).abs().sum() > 0):
+            found.append(layer)
+    return found
+
+
+def spatial_layer(
+    classifier: Classifier, name: str, asker: str, suits: Callable[[SpatialLayer], bool] | None = None
+) -> SpatialLayer:
+    """Return the layer of that name, or for "" the last one (that suits).
+
+    Raises:
+        NotApplicable: no layer with spatial output.
+        ValueError: a name that is not one of those layers.
+    """
+    layers = spatial_layers(classifier)
+    if not layers:
+        raise NotApplicable(f"{asker}: the classifier has no layer with spatial output that runs once a pass; use one "
+                            f"that needs none: {OTHERS}")  # fmt: skip
+    usable = layers if suits is None else [layer for layer in layers if suits(layer)]
+    if name:
+        chosen = [layer for layer in usable if layer.name == name]
+        if not chosen:
+            names = ", ".join(repr(layer.name) for layer in usable[-8:])
+            raise ValueError(f"layer: expected a layer that runs once, has spatial output and leads to the decision, "
+                             f"got {name!r}; the last that {asker} can use: {names or 'none'}")  # fmt: skip
+        return chosen[-1]
+    if not usable:
+        raise NotApplicable(f"{asker}: every layer with spatial output ({', '.join(repr(a.name) for a in layers[-4:])}) is "
+                            f"bypassed by others; use one that needs none: {OTHERS}")  # fmt: skip
+    return usable[-1]
+
+
+def activation_and_gradient(
+    layer: SpatialLayer, image: Tensor, score: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return the layer's cells (N, D, h, w) and the gradient of `score` (images to (N,)) in them."""
+    caught: list[Tensor] = []
+
+    def catch(_: nn.Module, __: object, output: Tensor) -> Tensor:
+        caught.append(output)
+        return output.clone()
+
+    handle = layer.module.register_forward_hook(catch)
+    try:
+        with torch.enable_grad():
+            value = score(image.detach().clone().requires_grad_(True))
+            (gradient,) = torch.autograd.grad(value.sum(), caught[-1])
+    finally:
+        handle.remove()
+    return layer.cells(caught[-1].detach()).float(), layer.cells(gradient).float()
+
+
+def upsampled(cells: Tensor, image: Tensor) -> Tensor:
+    """Return (N, 1, h, w) at the size of the image, bilinear."""
+    return F.interpolate(cells, size=image.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _grid(output: Tensor, shape: tuple[int, int, int]) -> tuple[tuple[int, int], int | None] | None:
+    if output.ndim == 4:
+        height, width = int(output.shape[2]), int(output.shape[3])
+        return ((height, width), None) if height * width > 1 else None
+    for prefix in (0, 1, 2, 5):  # none; a class token; class and distillation; class and four registers
+        count = int(output.shape[1]) - prefix
+        height = round(math.sqrt(count * shape[1] / shape[2])) if count > 1 else 0
+        if height and count % height == 0 and height * shape[2] == count // height * shape[1]:
+            return (height, count // height), prefix
+    return None
+
+
+class _evaluating:
+    """Evaluation mode inside, each module's own mode afterwards."""
+
+    def __init__(self, root: nn.Module) -> None:
+        self.modes = [(module, module.training) for module in root.modules()]
+
+    def __enter__(self) -> None:
+        for module, _ in self.modes:
+            module.training = False
+
+    def __exit__(self, *_: object) -> None:
+        for module, mode in self.modes:
+            module.training = mode

@@ -1,0 +1,115 @@
+"""Folders on disk: safetensors for tensors, JSON for settings, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+def save_folder(
+    folder: str | Path, tensors: Mapping[str, Mapping[str, Tensor]], settings: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write `NAME.safetensors` and `NAME.json` files into `folder`, replacing it as a whole.
+
+    Everything goes to a neighbouring folder first, is synced, and takes the place by renaming; when the disk is
+    full or the process dies, the previous folder survives.
+
+    Args:
+        folder: the destination.
+        tensors: file name (without ending) to its tensors.
+        settings: file name (without ending) to its JSON content.
+
+    Raises:
+        OSError: it could not be written; the message says whether a previous version survives.
+    """
+    folder = Path(folder)
+    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        for name, group in tensors.items():
+            # save_file refuses channels_last and shared tensors
+            plain = {key: value.detach().cpu().contiguous().clone() for key, value in group.items()}
+            save_file(plain, new / f"{name}.safetensors")
+            (new / f"{name}.safetensors").chmod(0o644)
+        for name, content in settings.items():
+            (new / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        for path in [*new.iterdir(), new]:
+            _sync(path)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(new, ignore_errors=True)
+        kept = f"the previous version in {folder} survives" if folder.exists() else "nothing was saved before"
+        raise OSError(f"{folder} could not be written ({error}); {kept}; make room or choose another folder") from error
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(new, folder)
+    _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def settled(folder: Path) -> Path:
+    """Finish or undo a replacement that a crash cut short, and return the folder."""
+    old, new = folder.with_name(folder.name + ".old"), folder.with_name(folder.name + ".new")
+    if not folder.exists() and old.exists():  # died between the two renames: the new one is complete and synced
+        os.replace(new if new.exists() else old, folder)
+    return folder
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a readable safetensors file.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; the folder was not written by obverse or is incomplete")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a safetensors file, got {error}; it is damaged or of another kind") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a JSON object.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; the folder was not written by obverse or is incomplete")
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected JSON, got {error}; it is damaged or of another kind") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}; it is of another kind")
+    return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object to one file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    new.write_text(json.dumps(content, indent=1) + "\n")
+    _sync(new)
+    os.replace(new, path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

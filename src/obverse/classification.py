@@ -1,0 +1,117 @@
+"""Training a small classifier, for `obverse fit classifier`, the demo and the benchmarks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import AdamW, Optimizer
+
+from obverse.classifier import Classifier
+from obverse.data.augment import Augment
+from obverse.data.base import Dataset, Sample
+from obverse.losses import class_loss
+from obverse.networks.classifiers import ARCHITECTURES
+from obverse.training import Moves, Step, Trainable
+
+Architecture = Literal["LeNet", "ResNet"]
+
+
+@dataclass(eq=False, kw_only=True)
+class ClassifierTraining(Trainable):
+    """A small classifier in training; `classifier()` returns the frozen result.
+
+    Args:
+        classes: names of the labels.
+        image_shape: (C, H, W).
+        architecture: "LeNet" for digits, "ResNet" for anything larger.
+        width: channels of its first stage; None takes the architecture's own.
+        learning_rate: Adam's, falling along half a cosine to nothing.
+        weight_decay: AdamW's.
+        balance: whether every batch holds every class equally often.
+        augment: random geometry of the training images.
+        seed: of the initial weights.
+
+    Raises:
+        ValueError: fewer than two classes.
+    """
+
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    architecture: Architecture = "LeNet"
+    width: int | None = None
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    balance: bool = False
+    augment: Augment = field(default_factory=Augment)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise ValueError(f"classes: expected at least 2, got {self.classes!r}; a classifier chooses between classes")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            kind = ARCHITECTURES[self.architecture]
+            sizes = {} if self.width is None else {"width": self.width}
+            module: nn.Module = kind(self.image_shape, len(self.classes), **sizes)
+        self.networks = nn.ModuleDict({"classifier": module})
+
+    def players(self) -> dict[str, Optimizer]:
+        """Return one AdamW."""
+        parameters = self.networks.parameters()
+        return {"classifier": AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)}
+
+    def rate(self, step: Step) -> float:
+        """Return half a cosine from 1 to 0.01."""
+        return 0.01 + 0.99 * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * step.index / step.total))))
+
+    def groups(self, data: Dataset) -> Tensor | None:
+        """Return the labels if batches are balanced.
+
+        Raises:
+            ValueError: no labels, or a class without images.
+        """
+        labels = data.labels()
+        if labels is None:
+            raise ValueError(f"data: {data.name} has no labels, got only images; a classifier learns from labels")
+        counts = torch.bincount(labels, minlength=len(self.classes)).tolist()
+        if min(counts) == 0:
+            missing = self.classes[counts.index(0)]
+            raise ValueError(f"data: no image of class {missing!r} among {len(labels)}; check the split or the folder")
+        return labels if self.balance else None
+
+    def train_step(self, batch: Sample, step: Step) -> Moves:
+        """Yield the cross entropy of one batch."""
+        image = self.augment(batch.image, step.uniform(batch.image.new_empty(len(batch), 6)))
+        if batch.label is None:
+            raise ValueError("data: expected labels, got none; a classifier learns from labels")
+        with torch.random.fork_rng(devices=[]):  # dropout
+            torch.manual_seed(step.seed * 1_000_003 + step.index)
+            logits = self.networks["classifier"](image)
+        yield "classifier", {"cross_entropy": class_loss(logits, batch.label)}
+
+    def validate(self, data: Dataset) -> float:
+        """Return the error rate plus a tenth of the cross entropy, which decides ties."""
+        wrong, entropy = 0, 0.0
+        for batch in data.batches(512, self.device):
+            logits = self.networks["classifier"](batch.image).float()
+            if batch.label is not None:
+                wrong += int((logits.argmax(1) != batch.label).sum())
+                entropy += float(F.cross_entropy(logits, batch.label, reduction="sum"))
+        return (wrong + 0.1 * entropy) / len(data)
+
+    def describe(self) -> dict[str, Any]:
+        """Return architecture and settings."""
+        return {
+            "method": "classifier", "architecture": self.architecture, "classes": list(self.classes),
+            "image_shape": list(self.image_shape), "width": self.width, "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay, "balance": self.balance, "augment": vars(self.augment).copy(),
+            "seed": self.seed,
+        }  # fmt: skip
+
+    def classifier(self) -> Classifier:
+        """Return the trained network, frozen and wrapped."""
+        return Classifier(self.networks["classifier"], self.classes, self.image_shape)

@@ -1,0 +1,122 @@
+"""What does it cost? Time and memory of an explanation."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from obverse.classifier import Classifier
+from obverse.data.base import Dataset
+from obverse.explainer import Explainer
+from obverse.metrics.base import Better, Measured, Probe
+
+QUESTION = "What does it cost?"
+
+
+@dataclass(frozen=True)
+class Seconds(Probe):
+    """Seconds per explanation: the first one, and per image in batches.
+
+    Args:
+        batch_size: images at a time, at most.
+        budget: seconds the measurement may take; slow methods are measured on smaller batches.
+    """
+
+    batch_size: int = 256
+    budget: float = 20.0
+
+    name: ClassVar[str] = "seconds"
+    title: ClassVar[str] = "seconds per explanation"
+    question: ClassVar[str] = QUESTION
+    better: ClassVar[Better] = "lower"
+    unit: ClassVar[str] = "s"
+    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    formula: ClassVar[str] = "wall time of explain, posteriors before and after included; median of up to 5 batches"
+    source: ClassVar[str] = "C3LT table 4, SyCE table 1b (protocol ours: the papers give none)"
+    about: ClassVar[str] = (
+        "The first explanation includes whatever the method and the machine do once. Compares on one machine only; "
+        "training is not included. Batches are smaller where a full one would not fit the time budget."
+    )
+
+    def __call__(self, explainer: Explainer, data: Dataset, classifier: Classifier) -> tuple[Measured, ...]:
+        """Return the first explanation's seconds and the seconds per image in batches."""
+        image = data[slice(0, min(self.batch_size, len(data)))].image.to(classifier.device)
+        began = time.perf_counter()
+        first = _timed(explainer, image[:1])
+        again = _timed(explainer, image[:1])
+        size = len(image)
+        while size > 1 and again * size > self.budget:
+            size //= 2
+        if size > 1:
+            _timed(explainer, image[:size])  # batches of a new size are slow once
+        times: list[float] = []
+        while len(times) < 5 and (not times or time.perf_counter() - began < self.budget / 2):
+            times.append(_timed(explainer, image[:size]))
+        each = statistics.median(times) / size
+        return (
+            Measured(label="seconds, first explanation", value=first, n=1, unit="s", better="lower"),
+            Measured(label=f"seconds per image, batches of {size}", value=each, n=size * len(times), unit="s",
+                     better="lower", note=f"{1 / each:.4g} images per second"),
+        )  # fmt: skip
+
+
+def _timed(explainer: Explainer, image: Tensor) -> float:
+    if image.is_cuda:
+        torch.cuda.synchronize(image.device)
+    began = time.perf_counter()
+    explainer.explain(image)
+    if image.is_cuda:
+        torch.cuda.synchronize(image.device)
+    return time.perf_counter() - began
+
+
+@dataclass(frozen=True)
+class PeakMemory(Probe):
+    """The most memory that one batch of explanations takes.
+
+    Args:
+        batch_size: images at a time, at most.
+    """
+
+    batch_size: int = 16
+
+    name: ClassVar[str] = "peak_memory"
+    title: ClassVar[str] = "peak memory"
+    question: ClassVar[str] = QUESTION
+    better: ClassVar[Better] = "lower"
+    unit: ClassVar[str] = "MiB"
+    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    formula: ClassVar[str] = "the device's peak during one batch, or on a CPU the process's peak so far"
+    source: ClassVar[str] = "obverse"
+    about: ClassVar[str] = (
+        "On a CPU it is the peak of the whole process since it started, data and libraries included: an upper bound."
+    )
+
+    def __call__(self, explainer: Explainer, data: Dataset, classifier: Classifier) -> tuple[Measured, ...]:
+        """Return the peak in MiB."""
+        image = data[slice(0, min(self.batch_size, len(data)))].image.to(classifier.device)
+        if image.is_cuda:
+            torch.cuda.reset_peak_memory_stats(image.device)
+        explainer.explain(image)
+        if image.is_cuda:
+            peak, what = torch.cuda.max_memory_allocated(image.device) / 2**20, f"on {image.device}"
+        else:
+            peak, what = process_peak(), "of the whole process"
+        return (Measured(label="peak memory", value=peak, n=len(image), unit="MiB", better="lower",
+                         note=f"{what}, batches of {len(image)}"),)  # fmt: skip
+
+
+def process_peak() -> float:
+    """Return the most memory this process has held, in MiB; 0 where the system does not say."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

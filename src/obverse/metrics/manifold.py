@@ -1,0 +1,96 @@
+"""Is it realistic? Reconstruction by autoencoders of the classes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from obverse.classifier import Classifier
+from obverse.data.base import Sample
+from obverse.explanation import Explanation, NotApplicable
+from obverse.metrics.base import NEEDS, Better, Context, ImageMetric
+from obverse.metrics.judges import Autoencoders, JudgeSettings, judge
+from obverse.metrics.realism import QUESTION
+from obverse.metrics.validity import made
+
+EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class _Manifold(ImageMetric):
+    """A figure from autoencoders trained on the reference, one a class and one on all.
+
+    Args:
+        settings: of the autoencoders.
+        judges: the trained ones.
+    """
+
+    settings: JudgeSettings = field(default=JudgeSettings(), repr=False)
+    judges: Autoencoders | None = field(default=None, repr=False)
+
+    question: ClassVar[str] = QUESTION
+    better: ClassVar[Better] = "lower"
+    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    needs: ClassVar[frozenset[str]] = frozenset({"counterfactual", "reference", "judges"})
+
+    def prepare(self, context: Context) -> Self:
+        """Take or train the autoencoders."""
+        return dataclasses.replace(self, judges=judge(Autoencoders, context, self.settings))
+
+    def by_class(self, image: Tensor, which: Tensor) -> Tensor:
+        """Return (N, C, H, W), each image as the autoencoder of its class in `which` has it.
+
+        Raises:
+            NotApplicable: not prepared.
+        """
+        if self.judges is None:
+            raise NotApplicable(f"judges: {NEEDS['judges']}")
+        out = torch.empty_like(image)
+        for k in which.unique().tolist():
+            out[which == k] = self.judges.reconstruct(image[which == k], f"class{k}").to(image.device)
+        return out
+
+
+@dataclass(frozen=True)
+class IM1(_Manifold):
+    """Whether the target's autoencoder knows the counterfactual better than the source's does."""
+
+    name: ClassVar[str] = "im1"
+    title: ClassVar[str] = "IM1"
+    formula: ClassVar[str] = "|x' - AE_target(x')|^2 / (|x' - AE_source(x')|^2 + 1e-8)"
+    source: ClassVar[str] = "C3LT table 2, after Van Looveren and Klaise 2021"
+    about: ClassVar[str] = (
+        "Below 1 where the counterfactual is more like the target class than like the source. Depends on the "
+        "autoencoders, whose shape no paper gives: compare under the same ones only. Classes are decisions of the "
+        "classifier on the reference."
+    )
+
+    def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
+        """Return (N,)."""
+        image = made(explanation)
+        error = (image - self.by_class(image, explanation.target)).square().flatten(1).sum(1)
+        return error / ((image - self.by_class(image, explanation.source)).square().flatten(1).sum(1) + EPSILON)
+
+
+@dataclass(frozen=True)
+class IM2(_Manifold):
+    """Whether the target's autoencoder agrees with that of all classes."""
+
+    name: ClassVar[str] = "im2"
+    title: ClassVar[str] = "IM2"
+    formula: ClassVar[str] = "|AE_target(x') - AE_all(x')|^2 / (|x'|_1 + 1e-8)"
+    source: ClassVar[str] = "C3LT table 2 (printed times 10), after Van Looveren and Klaise 2021"
+    about: ClassVar[str] = "Low where the counterfactual lies on the data's manifold. Smaller for brighter images."
+
+    def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
+        """Return (N,)."""
+        image = made(explanation)
+        one = self.by_class(image, explanation.target)
+        if self.judges is None:
+            raise NotApplicable(f"judges: {NEEDS['judges']}")
+        everything = self.judges.reconstruct(image, "all").to(image.device)
+        return (one - everything).square().flatten(1).sum(1) / (image.abs().flatten(1).sum(1) + EPSILON)

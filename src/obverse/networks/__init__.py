@@ -1,0 +1,1 @@
+"""Building blocks and networks that more than one method uses."""

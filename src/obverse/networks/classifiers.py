@@ -1,0 +1,113 @@
+"""Small classifiers, for `obverse fit classifier`, the demo and the benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class LeNet(nn.Module):
+    """The digits classifier of SyCE (supplement D.1 as released): two convolutions, one pooling, two dense layers.
+
+    Deviations: one logit a class instead of one sigmoid; any image size, pooled to at most 12 x 12 before the dense layer.
+
+    Args:
+        image_shape: (C, H, W).
+        classes: K.
+        width: channels of both convolutions.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, width: int = 64) -> None:
+        super().__init__()
+        self.image_shape, self.classes, self.width = tuple(image_shape), classes, width
+        self.conv1 = nn.Conv2d(image_shape[0], width, 3)
+        self.conv2 = nn.Conv2d(width, width, 3)
+        self.pooled = [min(12, (side - 4) // 2) for side in image_shape[1:]]
+        self.hidden = nn.Linear(width * self.pooled[0] * self.pooled[1], 128)
+        self.out = nn.Linear(128, classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return (N, K) logits."""
+        x = F.max_pool2d(F.relu(self.conv2(F.relu(self.conv1(image)))), 2)
+        x = x if list(x.shape[-2:]) == self.pooled else F.adaptive_avg_pool2d(x, (self.pooled[0], self.pooled[1]))
+        x = F.dropout(x, 0.25, self.training)
+        x = F.dropout(F.relu(self.hidden(x.flatten(1))), 0.5, self.training)
+        logits: Tensor = self.out(x)
+        return logits
+
+    def config(self) -> dict[str, Any]:
+        """Return what `build` needs to make it again."""
+        return {"image_shape": list(self.image_shape), "classes": self.classes, "width": self.width}
+
+
+class ResNet(nn.Module):
+    """A small residual classifier with group norm, for images of 28 px and more.
+
+    Args:
+        image_shape: (C, H, W).
+        classes: K.
+        width: channels of the first stage; each of the `stages` doubles them and halves the sides.
+        stages: how many, two blocks each.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, width: int = 16, stages: int = 3) -> None:
+        super().__init__()
+        self.image_shape, self.classes, self.width, self.stages = tuple(image_shape), classes, width, stages
+        self.stem = nn.Conv2d(image_shape[0], width, 3, padding=1)
+        blocks: list[nn.Module] = []
+        for stage in range(stages):
+            blocks += [_Residual(width * 2 ** max(stage - 1, 0), width * 2**stage, 1 if stage == 0 else 2)]
+            blocks += [_Residual(width * 2**stage, width * 2**stage, 1)]
+        self.blocks = nn.Sequential(*blocks)
+        self.out = nn.Linear(width * 2 ** (stages - 1), classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return (N, K) logits."""
+        x = self.blocks(self.stem(image))
+        # both: the average loses a small finding in a large image, the maximum alone trains badly
+        pooled = 0.5 * (x.mean((2, 3)) + x.amax((2, 3)))
+        logits: Tensor = self.out(F.relu(pooled))
+        return logits
+
+    def config(self) -> dict[str, Any]:
+        """Return what `build` needs to make it again."""
+        return {"image_shape": list(self.image_shape), "classes": self.classes, "width": self.width, "stages": self.stages}
+
+
+class _Residual(nn.Module):
+    def __init__(self, inner: int, outer: int, stride: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(max(1, inner // 8), inner), nn.GroupNorm(max(1, outer // 8), outer)
+        self.conv1 = nn.Conv2d(inner, outer, 3, stride=stride, padding=1)
+        self.conv2 = nn.Conv2d(outer, outer, 3, padding=1)
+        # pooled, not strided: no pixel is dropped, and no 1x1 convolution of stride 2 (see blocks.memory_format)
+        pool: list[nn.Module] = [nn.AvgPool2d(2, ceil_mode=True)] if stride == 2 else []
+        widen: list[nn.Module] = [nn.Conv2d(inner, outer, 1)] if inner != outer else []
+        self.skip = nn.Sequential(*pool, *widen)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.relu(self.norm1(x))
+        y = self.conv2(F.relu(self.norm2(self.conv1(inner))))
+        result: Tensor = y + self.skip(x)
+        return result
+
+
+ARCHITECTURES: dict[str, type[LeNet] | type[ResNet]] = {"LeNet": LeNet, "ResNet": ResNet}
+
+
+def build(architecture: Mapping[str, Any]) -> nn.Module:
+    """Make the network that `config` described.
+
+    Raises:
+        ValueError: an architecture that is not obverse's own.
+    """
+    name = architecture["name"]
+    if name not in ARCHITECTURES:
+        raise ValueError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {name!r}; pass the empty network "
+                         "as Classifier.load(path, module)")  # fmt: skip
+    settings = {key: value for key, value in architecture.items() if key != "name"}
+    settings["image_shape"] = tuple(settings["image_shape"])
+    return ARCHITECTURES[name](**settings)

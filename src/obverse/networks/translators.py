@@ -1,0 +1,80 @@
+"""Networks from an image to an image of the same size."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from obverse.networks.blocks import Affine, clip, glorot
+
+Norm = Literal["affine", "batch"]
+
+
+class UNet(nn.Module):
+    """The translator of SyCE (supplement E.1): pre-activated convolutions, max pooling, nearest upsampling, skips.
+
+    Widths double from `width` at every pooling. With one channel, width 16 and depth 2 it has the 205,557 numbers of
+    the published digits model (with the affine norm: its batch norm never ran, so it was a gain and an offset).
+
+    Args:
+        channels: of the image.
+        width: channels at full resolution.
+        depth: poolings; the image's sides must be multiples of 2 ** depth.
+        norm: "affine", or "batch" for live batch statistics.
+        refine: whether a block of convolutions follows the last skip; without it (as published) the finest decoder
+            features are upsampled from half the resolution.
+        residual: whether the network predicts the change and starts as the identity, instead of the whole image.
+    """
+
+    def __init__(
+        self, channels: int, *, width: int = 16, depth: int = 2, norm: Norm = "affine", refine: bool = False,
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        self.factor, self.adds = 2**depth, residual
+        widths = [width * 2**level for level in range(depth + 1)]
+        self.stem = nn.Sequential(_block(channels, width, norm), _block(width, width, norm))
+        self.down = nn.ModuleList(_block(a, b, norm) for a, b in zip(widths, widths[1:]))
+        self.residual = nn.ModuleList(
+            nn.Sequential(*(_block(b, b, norm) for _ in range(3))) for b in widths[1:]
+        )
+        self.up = nn.ModuleList()
+        inner = widths[-1]
+        for level in reversed(range(depth)):
+            outer = widths[level]
+            self.up.append(nn.Sequential(_block(inner, outer, norm), _block(outer, outer, norm)))
+            inner = 2 * outer
+        self.refine = nn.Sequential(_block(inner, width, norm), _block(width, width, norm)) if refine else None
+        self.out = nn.Conv2d(width if refine else inner, channels, 1)
+        glorot(self)
+        if residual:
+            nn.init.zeros_(self.out.weight)  # starts as the identity
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the translated image (N, C, H, W), clipped to [0, 1], float32."""
+        if image.shape[-1] % self.factor or image.shape[-2] % self.factor:
+            raise ValueError(f"image: expected sides that are multiples of {self.factor} for depth "
+                             f"{self.factor.bit_length() - 1}, got {tuple(image.shape[-2:])}; resize or choose a "
+                             "smaller depth")  # fmt: skip
+        x = self.stem(image)
+        skips = [x]
+        for down, residual in zip(self.down, self.residual):
+            x = F.max_pool2d(down(x), 2)
+            x = x + residual(x)
+            skips.append(x)
+        skips.pop()
+        for up in self.up:
+            x = F.interpolate(up(x), scale_factor=2, mode="nearest")
+            x = torch.cat([skips.pop(), x], 1)
+        if self.refine is not None:
+            x = self.refine(x)
+        out: Tensor = self.out(x).float()
+        return clip(image + out if self.adds else out)
+
+
+def _block(inner: int, outer: int, norm: Norm) -> nn.Sequential:
+    first = nn.BatchNorm2d(inner, eps=1e-3) if norm == "batch" else Affine(inner)
+    return nn.Sequential(first, nn.ReLU(), nn.Conv2d(inner, outer, 3, padding=1))

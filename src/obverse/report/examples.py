@@ -1,0 +1,54 @@
+"""Which answers a report shows: a seeded choice over all kinds, failures among them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from obverse.data.base import Sample
+from obverse.explanation import Explanation
+
+
+class Examples:
+    """Up to `limit` answers, as equally as possible from every (source, target, valid) that occurs.
+
+    Args:
+        limit: how many to keep.
+        seed: of the choice.
+    """
+
+    def __init__(self, limit: int = 48, seed: int = 0) -> None:
+        self.limit, self._generator = limit, torch.Generator().manual_seed(seed)
+        self.explanation: Explanation | None = None
+        self.sample: Sample | None = None
+        self.index = torch.zeros(0, dtype=torch.int64)
+        self._priority = torch.zeros(0)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def add(self, explanation: Explanation, sample: Sample, index: Tensor) -> None:
+        """Offer more answers; `index` (N,) says which image of the data set each belongs to."""
+        priority = torch.rand(len(explanation), generator=self._generator)
+        first = self._choose(explanation, priority)  # most answers are dropped before anything is copied
+        explanation, sample = explanation.select(first).to("cpu"), sample.select(first).to("cpu")
+        index, priority = index.cpu()[first], priority[first]
+        if self.explanation is not None and self.sample is not None:
+            explanation = Explanation.cat([self.explanation, explanation])
+            sample = Sample.cat([self.sample, sample])
+            index, priority = torch.cat([self.index, index]), torch.cat([self._priority, priority])
+            rows = self._choose(explanation, priority)
+            explanation, sample = explanation.select(rows), sample.select(rows)
+            index, priority = index[rows], priority[rows]
+        self.explanation, self.sample, self.index, self._priority = explanation, sample, index, priority
+
+    def _choose(self, explanation: Explanation, priority: Tensor) -> Tensor:
+        """Return the rows to keep, kind by kind in turns, lowest priority first; grouped by kind."""
+        kinds = torch.stack([explanation.source, explanation.target, explanation.valid.long()], 1).cpu()
+        kind = kinds.unique(dim=0, return_inverse=True)[1]
+        order = priority.argsort()
+        order = order[kind[order].argsort(stable=True)]
+        sizes = torch.bincount(kind)
+        turn = torch.cat([torch.arange(int(size)) for size in sizes]) if len(sizes) else order
+        kept = (turn.double() + priority[order].double()).argsort()[: self.limit].sort().values
+        return order[kept]

@@ -1,0 +1,86 @@
+"""Explanations as files: a picture an image, and the figures beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from obverse.checkpoint import write_json
+from obverse.explanation import Explanation
+from obverse.report.figures import pixels, png, sheet
+
+
+def save_explanation(explanation: Explanation, folder: str | Path, names: Sequence[str]) -> list[Path]:
+    """Write NAME.png (a sheet), NAME-counterfactual.png for every answer, and `result.json` into a folder.
+
+    Args:
+        explanation: the answers to the images in `names`.
+        folder: made if missing; files of the same names are replaced.
+        names: one an image, as in `Explanation.query`; folders and endings are dropped, repeats are numbered.
+
+    Returns:
+        list: the sheets and `result.json`.
+
+    Raises:
+        ValueError: not one name an image.
+    """
+    images = int(explanation.query.max()) + 1 if len(explanation) else 0
+    if len(names) != images:
+        raise ValueError(f"names: expected {images}, one an image, got {len(names)}; pass the file names explained")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    results: list[dict[str, Any]] = []
+    for query, (name, stem) in enumerate(zip(names, _stems(names), strict=True)):
+        part = explanation.select(explanation.query == query)
+        path = folder / f"{stem}.png"
+        sheet(part).savefig(path)
+        written.append(path)
+        for row in range(len(part)):
+            result = describe(part, row)
+            if part.counterfactual is not None:
+                file = f"{stem}-counterfactual{'' if len(part) == 1 else f'-{row + 1}'}.png"
+                (folder / file).write_bytes(png(pixels(part.counterfactual[row])))
+                result["counterfactual"] = file
+            results.append({"image": name, "sheet": path.name, **result})
+    write_json(folder / "result.json", {"method": explanation.method, "classifier": explanation.fingerprint,
+                                        "classes": list(explanation.classes), "answers": results})  # fmt: skip
+    return [*written, folder / "result.json"]
+
+
+def describe(explanation: Explanation, row: int) -> dict[str, Any]:
+    """Return what is known of one answer, as JSON can hold it."""
+    classes = explanation.classes
+    difference = explanation.difference
+    return {
+        "source": classes[int(explanation.source[row])],
+        "target": classes[int(explanation.target[row])],
+        "asked": bool(explanation.asked[row]),
+        "valid": bool(explanation.valid[row]),
+        "words": explanation.words(row),
+        "posterior before": _named(classes, explanation.posterior_before[row]),
+        "posterior after": _named(classes, explanation.posterior_after[row]),
+        "mean absolute change": None if difference is None else float(difference[row].abs().mean()),
+        "residual": None if explanation.residual is None else float(explanation.residual[row]),
+        "precision": explanation.precision,
+    }
+
+
+def _named(classes: Sequence[str], posterior: torch.Tensor) -> dict[str, float]:
+    return {name: round(float(value), 6) for name, value in zip(classes, posterior, strict=True)}
+
+
+def _stems(names: Sequence[str]) -> list[str]:
+    """Return file names without folder and ending, numbered where they repeat."""
+    used: set[str] = set()
+    stems = []
+    for name in names:
+        stem, number = Path(name).stem or "image", 2
+        while stem.lower() in used:  # some file systems do not tell cases apart
+            stem, number = f"{Path(name).stem}-{number}", number + 1
+        used.add(stem.lower())
+        stems.append(stem)
+    return stems

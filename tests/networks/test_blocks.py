@@ -1,0 +1,61 @@
+"""The clip, the affine norm and the initialisation."""
+
+import torch
+from torch import nn
+
+from obverse.networks.blocks import Affine, clip, glorot
+
+
+def test_clip_is_a_clamp_in_float32():
+    image = torch.tensor([-2.0, -0.0, 0.3, 1.0, 1.5])
+    assert torch.equal(clip(image), image.clamp(0, 1))
+    low = clip(torch.tensor([0.3, 2.0], dtype=torch.bfloat16))
+    assert low.dtype == torch.float32 and low[1] == 1
+
+
+def test_the_gradient_of_clip_is_that_of_a_projection():
+    # descent moves against the gradient: below 0 only a negative one brings the pixel back, above 1 a positive one
+    cases = {  # (pixel, gradient arriving): gradient passed on
+        (-0.5, -1.0): -1.0, (-0.5, 1.0): 0.0, (1.5, 1.0): 1.0, (1.5, -1.0): 0.0,
+        (0.5, 1.0): 1.0, (0.5, -1.0): -1.0, (0.0, 1.0): 1.0, (1.0, -1.0): -1.0,
+    }  # fmt: skip
+    image = torch.tensor([pixel for pixel, _ in cases], requires_grad=True)
+    clip(image).backward(torch.tensor([gradient for _, gradient in cases]))
+    assert image.grad.tolist() == list(cases.values())
+
+
+def test_a_pixel_outside_the_range_comes_back():
+    for start, goal in ((-0.4, 0.8), (1.7, 0.1)):
+        pixel = torch.tensor([start], requires_grad=True)
+        optimizer = torch.optim.SGD([pixel], 0.2)
+        for _ in range(60):
+            optimizer.zero_grad()
+            (clip(pixel) - goal).square().sum().backward()
+            optimizer.step()
+        torch.testing.assert_close(clip(pixel.detach()), torch.tensor([goal]), atol=1e-3, rtol=0)
+
+
+def test_clip_passes_the_gradient_of_bf16_networks():
+    image = torch.tensor([0.5, 1.5], dtype=torch.bfloat16, requires_grad=True)
+    clip(image).sum().backward()
+    assert image.grad.dtype == torch.bfloat16 and image.grad.tolist() == [1.0, 1.0 * 0]
+
+
+def test_affine_is_batch_norm_whose_statistics_never_moved():
+    norm, affine = nn.BatchNorm2d(3, eps=0).eval(), Affine(3)
+    with torch.no_grad():
+        for own, other in ((affine.gain, norm.weight), (affine.offset, norm.bias)):
+            own.copy_(torch.randn(3, 1, 1))
+            other.copy_(own.flatten())
+    image = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(affine(image), norm(image))
+
+
+def test_glorot_bounds_and_zero_biases():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Linear(40, 8), nn.ConvTranspose2d(8, 3, 2), nn.Conv2d(3, 3, 1, bias=False))
+    glorot(network)
+    fans = [(27, 72), (40, 8), (12, 32), (3, 3)]
+    for layer, (fan_in, fan_out) in zip(network, fans, strict=True):
+        bound = (6 / (fan_in + fan_out)) ** 0.5
+        assert layer.weight.abs().max() <= bound and layer.weight.abs().max() > 0.7 * bound
+        assert layer.bias is None or not layer.bias.any()

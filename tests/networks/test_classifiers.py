@@ -1,0 +1,42 @@
+"""The small classifiers: sizes, shapes, gradients, and made again from their config."""
+
+import pytest
+import torch
+
+from obverse.networks.classifiers import LeNet, ResNet, build
+
+
+def test_lenet_has_the_published_size_up_to_its_second_output():
+    parameters = sum(parameter.numel() for parameter in LeNet((1, 28, 28), 2).parameters())
+    assert parameters == 1_217_473 + 129  # the published one has a single sigmoid
+
+
+@pytest.mark.parametrize("network, shape", [
+    (LeNet((1, 28, 28), 2, 4), (1, 28, 28)), (LeNet((3, 40, 64), 5, 4), (3, 40, 64)), (LeNet((1, 16, 12), 3, 4), (1, 16, 12)),
+    (ResNet((1, 64, 64), 2, 4), (1, 64, 64)), (ResNet((3, 28, 28), 4, 4, 2), (3, 28, 28)),
+])  # fmt: skip
+def test_logits_and_a_gradient_for_every_layer(network, shape):
+    torch.manual_seed(0)
+    image = torch.rand(6, *shape)
+    logits = network.train()(image)
+    assert logits.shape == (6, network.classes)
+    logits.square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    network.eval()
+    torch.testing.assert_close(network(image)[1:2], network(image[1:2]))
+    again = build({"name": type(network).__name__, **network.config()})
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again.eval()(image), network(image))
+
+
+def test_lenet_drops_out_in_training_only():
+    network = LeNet((1, 16, 16), 2, 4)
+    image = torch.rand(2, 1, 16, 16)
+    assert not torch.equal(network.train()(image), network(image))
+    assert torch.equal(network.eval()(image), network(image))
+
+
+def test_an_unknown_architecture():
+    with pytest.raises(ValueError, match=r"architecture: expected one of LeNet, ResNet, got 'VGG'; pass the empty network"):
+        build({"name": "VGG"})

@@ -1,0 +1,60 @@
+"""The U-Net: size, shape, range, and a gradient for every layer."""
+
+import pytest
+import torch
+
+from obverse.networks.translators import UNet
+
+
+def count(network) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_it_has_as_many_numbers_as_the_published_digits_model():
+    # 205,557 published, of which 1,058 are moving means and variances that never moved
+    assert count(UNet(1)) == 205_557 - 1_058 == 204_499
+    live = UNet(1, norm="batch")
+    statistics = sum(b.numel() for name, b in live.named_buffers() if "num_batches" not in name)
+    assert count(live) == 204_499 and statistics == 1_058
+
+
+def test_the_layers_are_those_of_the_table():
+    seen = []
+    network = UNet(1)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda m, i, o: seen.append((m.in_channels, m.out_channels, o.shape[-1])))
+    network(torch.rand(1, 1, 28, 28))
+    assert seen == [
+        (1, 16, 28), (16, 16, 28),  # E0
+        (16, 32, 28), (32, 32, 14), (32, 32, 14), (32, 32, 14),  # E1: pool, then the residual block
+        (32, 64, 14), (64, 64, 7), (64, 64, 7), (64, 64, 7),  # E2
+        (64, 32, 7), (32, 32, 7),  # U1
+        (64, 16, 14), (16, 16, 14),  # U0
+        (32, 1, 28),  # out
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [{}, {"norm": "batch"}, {"refine": True}, {"depth": 3, "width": 4}])
+@pytest.mark.parametrize("channels, height, width", [(1, 16, 24), (3, 8, 8)])
+def test_shape_range_and_a_gradient_for_every_layer(settings, channels, height, width):
+    torch.manual_seed(0)
+    network = UNet(channels, **settings).train()
+    image = torch.rand(2, channels, height, width)
+    out = network(image)
+    assert out.shape == image.shape and out.dtype == torch.float32
+    assert 0 <= float(out.min()) and float(out.max()) <= 1 and float(out.detach().std()) > 0
+    (out - image).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_the_affine_norm_treats_every_image_alone():
+    network = UNet(1, width=4).train()
+    image = torch.rand(3, 1, 8, 8)
+    torch.testing.assert_close(network(image)[:1], network(image[:1]))
+
+
+def test_sides_that_cannot_be_halved():
+    with pytest.raises(ValueError, match=r"multiples of 8 for depth 3, got \(28, 28\); resize or choose a smaller depth"):
+        UNet(1, depth=3)(torch.rand(1, 1, 28, 28))
