@@ -11,6 +11,12 @@ from tiny_core import bright_data, bright_module
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _same_start() -> None:
+    """Networks that a test makes without a seed of their own are the same in every run."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def module() -> nn.Module:
     """Two logits of a 1 x 16 x 16 image; decides "bright" where the left half is brighter than 0.5."""

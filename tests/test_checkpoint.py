@@ -47,7 +47,9 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-@pytest.mark.parametrize("before, message", [(True, "the previous version in .*run survives"), (False, "nothing was saved")])
+@pytest.mark.parametrize("before, message", [
+    (True, "the previous version in .*run survives"), (False, "nothing was saved"),
+])  # fmt: skip
 def test_a_full_disk(tmp_path, monkeypatch, before, message):
     if before:
         save_folder(tmp_path / "run", {"weights": {"a": torch.zeros(1)}}, {})
@@ -110,7 +112,7 @@ def test_missing_files(tmp_path, read):
 def test_damaged_tensors(tmp_path, content):
     path: Path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="expected a safetensors file, got .*; it is damaged or of another kind"):
+    with pytest.raises(ValueError, match=r"expected a safetensors file, got .*; it is damaged or of another kind"):
         load_tensors(path)
 
 

@@ -73,7 +73,7 @@ def test_probabilities_become_their_logarithms(outputs):
 
 
 def test_certain_probabilities_stay_finite():
-    hard = wrap(2, end=lambda scores: (1000 * scores).softmax(1) * 0.5 + 0.5 * (scores > 0).float(), outputs="probabilities")
+    hard = wrap(2, end=lambda s: 0.5 * (1000 * s).softmax(1) + 0.5 * (s > 0).float(), outputs="probabilities")
     assert torch.isfinite(hard.logits(IMAGE)).all()
 
 
@@ -85,9 +85,8 @@ def test_log_softmax_counts_as_logits():
 def test_the_module_sees_normalised_images():
     classifier = wrap(2, mean=[0.3], std=[0.2])
     torch.testing.assert_close(classifier.logits(IMAGE), Linear(2)((IMAGE - 0.3) / 0.2))
-    per_channel = Classifier(
-        nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), list("ab"), (3, 2, 2), mean=[0.1, 0.2, 0.3], std=[1, 2, 3], device="cpu"
-    )
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    per_channel = Classifier(network, ["a", "b"], (3, 2, 2), mean=[0.1, 0.2, 0.3], std=[1, 2, 3], device="cpu")
     image = torch.rand(2, 3, 2, 2)
     by_hand = torch.stack([(image[:, c] - (0.1, 0.2, 0.3)[c]) / (1, 2, 3)[c] for c in range(3)], 1)
     torch.testing.assert_close(per_channel.logits(image), per_channel.module(by_hand))
@@ -191,7 +190,7 @@ def test_a_single_label_may_come_without_an_axis():
 
 def test_what_a_view_cannot_do():
     several = wrap(4, head="multilabel")
-    with pytest.raises(NotApplicable, match=r"labels are not exclusive; choose one of c0, c1, c2, c3 with .*label\(name\)"):
+    with pytest.raises(NotApplicable, match=r"not exclusive; choose one of c0, c1, c2, c3 with .*label\(name\)"):
         several.logits(IMAGE)
     with pytest.raises(NotApplicable, match=r"against_rest: the labels are not exclusive; use label\(name\)"):
         several.against_rest("c0")
@@ -241,7 +240,7 @@ def test_a_function_is_not_a_module():
 
 @pytest.mark.parametrize("classes", [[], ["a"], ["a", "a"], "ab"])
 def test_too_few_or_equal_names(classes):
-    with pytest.raises(ValueError, match="classes: expected at least 2 different names, got .*; name every output"):
+    with pytest.raises(ValueError, match=r"classes: expected at least 2 different names, got .*; name every output"):
         Classifier(Linear(2), classes, SHAPE, device="cpu")
 
 
@@ -268,7 +267,7 @@ def test_outputs_that_are_no_tensor():
 
 
 def test_outputs_that_are_not_finite():
-    with pytest.raises(ValueError, match="module: its outputs hold NaN or infinity; check its weights and normalisation"):
+    with pytest.raises(ValueError, match="module: its outputs hold NaN or infinity; check its weights and"):
         wrap(2, end=lambda scores: scores / 0)
 
 
@@ -292,7 +291,7 @@ def test_small_logits_are_not_taken_for_probabilities():
 
 
 def test_logits_announced_as_probabilities():
-    with pytest.raises(ValueError, match=r"outputs='probabilities' was announced, but the module returned -.* to .*pass"):
+    with pytest.raises(ValueError, match=r"outputs='probabilities' was announced, but the module returned -.* to "):
         wrap(4, outputs="probabilities")
 
 
@@ -300,7 +299,7 @@ def test_logits_announced_as_probabilities():
     lambda s: s.detach(), lambda s: s.detach() + torch.zeros(1, requires_grad=True), lambda s: (s * 10).round(),
 ])  # fmt: skip
 def test_a_gradient_that_does_not_reach(end):
-    with pytest.raises(ValueError, match="the image's gradient does not reach its outputs .*Classifier.black_box") as caught:
+    with pytest.raises(ValueError, match=r"the image's gradient does not reach .*Classifier.black_box") as caught:
         wrap(2, end=end)
     assert WITHOUT_GRADIENT in str(caught.value)
 
@@ -318,7 +317,7 @@ def test_the_wrong_image_shape():
 
 @pytest.mark.parametrize("image, kind, message", [
     (torch.rand(1, 3, 16, 16), ValueError, r"image: expected shape \(N, 1, 16, 16\), got \(1, 3, 16, 16\)"),
-    (torch.rand(1, 1, 8, 8).requires_grad_(), ValueError, r"image: expected shape \(N, 1, 16, 16\), got \(1, 1, 8, 8\)"),
+    (torch.rand(1, 1, 8, 8).requires_grad_(), ValueError, r"expected shape \(N, 1, 16, 16\), got \(1, 1, 8, 8\)"),
     (torch.rand(1, 16, 16), ValueError, "one image needs a batch axis"),
     (torch.rand(*IMAGE.shape).double(), TypeError, "image: expected dtype torch.float32, got torch.float64"),
     (IMAGE * 255, ValueError, r"image: expected pixels in \[0, 1\]"),
@@ -351,7 +350,9 @@ def test_the_fingerprint_is_of_the_weights_and_all_that_changes_decisions():
     renamed.last = renamed._modules.pop("out")
     renamed.forward = lambda image: renamed.last(image.flatten(1))
     others.append(of(renamed))
-    assert len({same, *others}) == 10
+    # the same weights and names, but another question
+    others.append(of(classes=("not a", "a")))
+    assert len({same, *others}) == 11
 
 
 @pytest.mark.parametrize("network", [LeNet((1, 16, 16), 3, 4), ResNet((1, 16, 16), 3, 4, 2)])
@@ -372,7 +373,7 @@ def test_a_foreign_architecture_needs_its_module(tmp_path, classifier):
     nn.init.zeros_(skeleton.out.weight)
     loaded = Classifier.load(tmp_path / "c", skeleton, device="cpu")
     assert torch.equal(loaded.logits(IMAGE), classifier.logits(IMAGE))
-    with pytest.raises(ValueError, match="module: the weights in .* do not fit it"):
+    with pytest.raises(ValueError, match=r"module: the weights in .* do not fit it"):
         Classifier.load(tmp_path / "c", Linear(3))
 
 
@@ -401,9 +402,9 @@ def test_weights_from_a_file(tmp_path, module, classifier):
     nn.init.zeros_(skeleton.out.weight)
     loaded = Classifier.load(tmp_path / "w.safetensors", skeleton, device="cpu", **facts)
     assert loaded.fingerprint == classifier.fingerprint
-    with pytest.raises(ValueError, match="module: needed to read .*: weights alone do not say what network they fill"):
+    with pytest.raises(ValueError, match=r"module: needed to read .*: weights alone do not say what network they fill"):
         Classifier.load(tmp_path / "w.safetensors", **facts)
-    with pytest.raises(ValueError, match="classes, image_shape: needed to read the file .*w.safetensors"):
+    with pytest.raises(ValueError, match=r"classes, image_shape: needed to read the file .*w.safetensors"):
         Classifier.load(tmp_path / "w.safetensors", skeleton)
 
 
@@ -412,14 +413,14 @@ def test_weights_from_a_file(tmp_path, module, classifier):
 @pytest.mark.parametrize("trust", [False, True])
 def test_pickles_are_refused_with_the_conversion(tmp_path, module, name, trust):
     torch.save(module.state_dict(), tmp_path / name)
-    with pytest.raises(ValueError, match=r"is refused: a pickle runs code when it is read\. Convert it once .*save_file"):
+    with pytest.raises(ValueError, match=r"is refused: a pickle runs code when it is read\. Convert it .*save_file"):
         Classifier.load(tmp_path / name, module, classes=["a", "b"], image_shape=SHAPE, trust=trust)
 
 
 @pytest.mark.parametrize("name", ["c.pt2", "c.ts"])
 def test_programs_need_trust(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ValueError, match="trust: .* is a program that can carry code; pass trust=True if you know its"):
+    with pytest.raises(ValueError, match=r"trust: .* is a program that can carry code; pass trust=True if you know"):
         Classifier.load(tmp_path / name, classes=["a", "b"], image_shape=SHAPE)
 
 
@@ -434,6 +435,7 @@ def test_a_trusted_torchscript_program(tmp_path, module, classifier):
 def test_a_trusted_exported_program(tmp_path, module, classifier):
     shapes = ({0: torch.export.Dim("n", min=1)},)
     torch.export.save(torch.export.export(module, (IMAGE,), dynamic_shapes=shapes), str(tmp_path / "c.pt2"))
-    loaded = Classifier.load(tmp_path / "c.pt2", classes=["dark", "bright"], image_shape=SHAPE, trust=True, device="cpu")
+    facts = {"classes": ["dark", "bright"], "image_shape": SHAPE}
+    loaded = Classifier.load(tmp_path / "c.pt2", trust=True, device="cpu", **facts)
     torch.testing.assert_close(loaded.logits(IMAGE), classifier.logits(IMAGE))
     assert loaded.has_gradient and loaded.fingerprint != ""

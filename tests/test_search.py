@@ -101,14 +101,14 @@ def test_a_row_does_not_depend_on_its_batch_mates():
 
 
 def test_the_sign_update_is_the_step_of_pgd_worked_by_hand():
-    # loss = w . x with w = (2, -1, 0): the sign is (1, -1, 0); projected into 0.05 around the start and into [0, 1]
-    weight, start = torch.tensor([2.0, -1.0, 0.0]), torch.tensor([[0.02, 0.5, 0.5]])
+    # loss = w . x with w = (0.5, -7, 0): the sign is (1, -1, 0); projected into 0.05 around the start and into [0, 1]
+    weight, start = torch.tensor([0.5, -7.0, 0.0]), torch.tensor([[0.02, 0.5, 0.5]])
     project = lambda value, rows: (start[rows] + (value - start[rows]).clamp(-0.05, 0.05)).clamp(0, 1)  # noqa: E731
     one = minimise(lambda v, rows: v @ weight, start, steps=1, rate=0.03, update="sign", project=project)
     torch.testing.assert_close(one.value, torch.tensor([[0.0, 0.53, 0.5]]))  # 0.02 - 0.03 is below 0
     two = minimise(lambda v, rows: v @ weight, start, steps=2, rate=0.03, update="sign", project=project)
     torch.testing.assert_close(two.value, torch.tensor([[0.0, 0.55, 0.5]]))  # 0.56 is out of the ball
-    assert two.loss.item() == pytest.approx(-0.55)
+    assert two.loss.item() == pytest.approx(-7 * 0.55)
 
 
 def test_the_start_is_projected_and_left_as_it_was():

@@ -22,7 +22,10 @@ from obverse.networks.blocks import memory_format
 Head = Literal["softmax", "multilabel"]
 Outputs = Literal["logits", "probabilities"]
 
-WITHOUT_GRADIENT = "occlusion, nearest image, CX-GAN and the controls (see obverse.METHODS and obverse.BASELINES)"
+WITHOUT_GRADIENT = (
+    "occlusion, cxplain, nearest, CX-GAN, and the controls raw_image, image_minus_blur, random_map, identity, mean_image "
+    "and reconstruction"
+)
 """Named when a method that needs a gradient meets a classifier that has none."""
 
 
@@ -303,7 +306,9 @@ class Classifier:
             if module is None:
                 raise ValueError(f"module: needed to read {path}: weights alone do not say what network they fill")
             _fill(module, load_tensors(path), path)
-            return Classifier(module, classes, image_shape, head=head, outputs=outputs, mean=mean, std=std, device=device)
+            return Classifier(
+                module, classes, image_shape, head=head, outputs=outputs, mean=mean, std=std, device=device
+            )
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         wrapped = Classifier.__new__(Classifier)  # no copy: nobody else holds a program that was just read
         program = _frozen(_program(path, trust), device)
@@ -342,7 +347,7 @@ class Classifier:
             out = torch.logit(clamped) if single else clamped.log()
         if self.head == "softmax" and (out.ndim == 1 or out.shape[1] == 1):
             return F.pad(out.reshape(-1, 1), (1, 0))  # one logit z becomes [0, z]
-        return out.reshape(len(image), -1)  # one label may come as (N,)
+        return out if out.ndim == 2 else out.reshape(-1, 1)  # one label may come as (N,)
 
     def _probe(self) -> None:
         """Run a few images through and refuse a module that cannot be explained as announced."""
@@ -412,7 +417,8 @@ def _frozen(module: nn.Module, device: torch.device) -> nn.Module:
 def _last_operation(out: Tensor) -> str:
     """Name the operation that made the values, looking through reshapes."""
     node = out.grad_fn
-    while node is not None and node.name().startswith(("Squeeze", "Unsqueeze", "View", "Reshape", "UnsafeView", "Select")):
+    reshapes = ("Squeeze", "Unsqueeze", "View", "Reshape", "UnsafeView", "Select")
+    while node is not None and node.name().startswith(reshapes):
         node = node.next_functions[0][0]
     return "" if node is None else node.name()
 

@@ -284,16 +284,16 @@ class LearnedExplainer(Explainer, Trainable):
         return 1 - valid / count + distance / count
 
     def pictures(self, data: Dataset) -> Tensor | None:
-        """Return 8 rows of image, stable, counterfactual and map as one picture, for the run folder."""
+        """Return 8 columns of image, stable, counterfactual and map as one picture, for the run folder."""
         labels = data.labels()
         order = torch.arange(len(data)) if labels is None else labels.argsort(stable=True)
         rows = order[torch.linspace(0, len(order) - 1, min(8, len(order))).long()]
         answer = self.explain(data[rows].image.to(self.classifier.device))
         channels = answer.image.shape[1]
         attribution = answer.attribution / answer.attribution.flatten(1).amax(1).clamp_min(1e-8).view(-1, 1, 1, 1)
-        columns = [answer.image, answer.stable, answer.counterfactual, attribution.expand(-1, channels, -1, -1)]
-        shown = [column for column in columns if column is not None]
-        return torch.cat([torch.cat(list(column), 1) for column in shown], 2).transpose(1, 2)
+        lines = [answer.image, answer.stable, answer.counterfactual, attribution.expand(-1, channels, -1, -1)]
+        shown = [line for line in lines if line is not None]
+        return torch.cat([torch.cat(list(line), 2) for line in shown], 1)
 
     @classmethod
     def load(cls, folder: str | Path, classifier: Classifier) -> Self:

@@ -29,8 +29,8 @@ class RunFolder:
 
     @staticmethod
     def open(
-        path: str | Path | None, what: Mapping[str, Any], settings: Mapping[str, Any], existing: Existing, *, main: bool,
-        wait: Callable[[], None],
+        path: str | Path | None, what: Mapping[str, Any], settings: Mapping[str, Any], existing: Existing, *,
+        main: bool, wait: Callable[[], None],
     ) -> RunFolder:  # fmt: skip
         """Make the folder, or check that the run in it can go on; `wait` holds a process until all are there.
 

@@ -69,7 +69,8 @@ def minimise(
     if steps < 1 or rate <= 0 or check_every < 1:
         raise ValueError(f"steps, rate, check_every: expected positive numbers, got {steps}, {rate:g}, {check_every}")
     if update not in ("adam", "sgd", "sign") or keep not in ("best", "last"):
-        raise ValueError(f"update, keep: expected 'adam', 'sgd' or 'sign', and 'best' or 'last', got {update!r}, {keep!r}")
+        raise ValueError("update, keep: expected 'adam', 'sgd' or 'sign', and 'best' or 'last', got "
+                         f"{update!r}, {keep!r}")  # fmt: skip
     rows = torch.arange(len(start), device=start.device)
     value = start.detach().clone() if project is None else project(start.detach(), rows).clone()
     best = Minimum(value.clone(), torch.full((len(start),), torch.inf, device=start.device),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from obverse.checkpoint import save_folder
+from obverse.checkpoint import read_json, save_folder, settled
 from obverse.data.base import Dataset, MemoryDataset, Sample
 from obverse.progress import Progress
 from obverse.runs import Existing, RunFolder
@@ -133,6 +133,17 @@ class History:
     best_score: float | None
     curve: tuple[tuple[int, float], ...]
     stopped_by: str
+
+
+def history_of(run: str | Path) -> History:
+    """Read what a run did from its folder.
+
+    Raises:
+        FileNotFoundError: no run there.
+    """
+    meta = read_json(settled(Path(run) / "checkpoint") / "state.json")
+    curve = tuple((int(step), float(score)) for step, score in meta["curve"])
+    return History(meta["step"], meta["seconds"], meta["best_step"], meta["best_score"], curve, "steps")
 
 
 def fit(

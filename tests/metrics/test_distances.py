@@ -76,7 +76,9 @@ def test_jensen_shannon_equals_scipy():
 
 
 def test_points_without_a_density_are_named():
-    with pytest.raises(NotApplicable, match="reference: two principal components need at least 3 different rows"):
+    with pytest.raises(
+        NotApplicable, match="reference: two principal components need at least 3 different rows of 2, got"
+    ):
         Plane.of(torch.ones(10, 4))
     plane = Plane.of(sets()[0])
     with pytest.raises(NotApplicable, match="features: no density in the plane of 20 answers"):

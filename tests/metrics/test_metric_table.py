@@ -41,8 +41,10 @@ def test_unknown_metrics_are_refused():
 def test_image_figures_are_in_range_and_do_not_depend_on_batch_mates(name, tmp_path):
     data, classifier = corner_data(12), corner_classifier()
     explainer = Truth(classifier, data)
-    context = Context(explainer=explainer, data=data, validation=corner_data(12, seed=1), reference=data,
-                      second_classifier=corner_classifier(0.55), judges=tmp_path)  # fmt: skip
+    context = Context(
+        explainer=explainer, data=data, validation=corner_data(12, seed=1), reference=data, judges=tmp_path,
+        second_classifier=corner_classifier(0.55), recogniser=torch.nn.Flatten(),
+    )  # fmt: skip
     explanation = explainer.explain(data[:].image)
     checked = 0
     for one in metric(name).instances():

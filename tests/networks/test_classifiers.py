@@ -12,7 +12,8 @@ def test_lenet_has_the_published_size_up_to_its_second_output():
 
 
 @pytest.mark.parametrize("network, shape", [
-    (LeNet((1, 28, 28), 2, 4), (1, 28, 28)), (LeNet((3, 40, 64), 5, 4), (3, 40, 64)), (LeNet((1, 16, 12), 3, 4), (1, 16, 12)),
+    (LeNet((1, 28, 28), 2, 4), (1, 28, 28)), (LeNet((3, 40, 64), 5, 4), (3, 40, 64)),
+    (LeNet((1, 16, 12), 3, 4), (1, 16, 12)),
     (ResNet((1, 64, 64), 2, 4), (1, 64, 64)), (ResNet((3, 28, 28), 4, 4, 2), (3, 28, 28)),
 ])  # fmt: skip
 def test_logits_and_a_gradient_for_every_layer(network, shape):
@@ -38,5 +39,5 @@ def test_lenet_drops_out_in_training_only():
 
 
 def test_an_unknown_architecture():
-    with pytest.raises(ValueError, match=r"architecture: expected one of LeNet, ResNet, got 'VGG'; pass the empty network"):
+    with pytest.raises(ValueError, match=r"architecture: expected one of LeNet, ResNet, got 'VGG'; pass the empty"):
         build({"name": "VGG"})

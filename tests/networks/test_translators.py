@@ -35,15 +35,19 @@ def test_the_layers_are_those_of_the_table():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("settings", [{}, {"norm": "batch"}, {"refine": True}, {"depth": 3, "width": 4}])
+@pytest.mark.parametrize("settings", [
+    {}, {"residual": True}, {"norm": "batch"}, {"refine": True}, {"depth": 3, "width": 4},
+])  # fmt: skip
 @pytest.mark.parametrize("channels, height, width", [(1, 16, 24), (3, 8, 8)])
 def test_shape_range_and_a_gradient_for_every_layer(settings, channels, height, width):
     torch.manual_seed(0)
     network = UNet(channels, **settings).train()
+    if settings.get("residual"):  # starts as the identity, from which only the last layer hears
+        torch.nn.init.normal_(network.out.weight, std=0.1)
     image = torch.rand(2, channels, height, width)
     out = network(image)
     assert out.shape == image.shape and out.dtype == torch.float32
-    assert 0 <= float(out.min()) and float(out.max()) <= 1 and float(out.detach().std()) > 0
+    assert out.min() >= 0 and out.max() <= 1 and out.std() > 0
     (out - image).square().mean().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
@@ -55,6 +59,12 @@ def test_the_affine_norm_treats_every_image_alone():
     torch.testing.assert_close(network(image)[:1], network(image[:1]))
 
 
+def test_a_network_that_predicts_the_change_starts_as_the_identity():
+    image = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(UNet(3, width=4, residual=True)(image), image)
+    assert (UNet(3, width=4)(image) - image).abs().max() > 0.05
+
+
 def test_sides_that_cannot_be_halved():
-    with pytest.raises(ValueError, match=r"multiples of 8 for depth 3, got \(28, 28\); resize or choose a smaller depth"):
+    with pytest.raises(ValueError, match=r"multiples of 8 for depth 3, got \(28, 28\); resize or choose a smaller"):
         UNet(1, depth=3)(torch.rand(1, 1, 28, 28))

@@ -17,7 +17,13 @@ from captum.attr import Saliency
 from torch import Tensor
 
 from obverse.baselines.common import (
-    blur, check_positive, check_same_classifier, contrast, counterfactual_of, in_parts, margin,
+    blur,
+    check_positive,
+    check_same_classifier,
+    contrast,
+    counterfactual_of,
+    in_parts,
+    margin,
 )  # fmt: skip
 from obverse.baselines.layers import activation_and_gradient, spatial_layer, upsampled
 from obverse.explainer import Answer, Explainer, Query
@@ -29,7 +35,7 @@ Fill = Literal["black", "mean", "blur"]
 
 @dataclass(eq=False, kw_only=True)
 class Gradient(Explainer):
-    """The gradient of the score in the pixels (Simonyan et al. 2013, section 3): its largest magnitude over channels."""
+    """The gradient of the score in the pixels (Simonyan et al. 2013, section 3): largest magnitude over channels."""
 
     name: ClassVar[str] = "gradient"
 
@@ -58,7 +64,7 @@ class SmoothGrad(Explainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self.name, copies=self.copies, noise=self.noise)
+        check_positive(self, "copies", "noise")
 
     def answer(self, query: Query) -> Answer:
         """Return the magnitude of the mean gradient."""
@@ -98,10 +104,12 @@ class IntegratedGradients(Explainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self.name, steps=self.steps, sigma=self.sigma)
+        check_positive(self, "steps", "sigma")
         if (self.explainer is None) == (self.baseline == "counterfactual"):
-            remedy = "pass one that makes counterfactuals" if self.explainer is None else "pass baseline='counterfactual'"
-            raise ValueError(f"explainer: baseline={self.baseline!r} got {self.explainer!r}; {remedy}")
+            got = "none" if self.explainer is None else self.explainer.name
+            remedy = "pass an explainer that makes them" if self.explainer is None else "pass baseline='counterfactual'"
+            raise ValueError(f"explainer: expected one exactly where the baseline is a counterfactual, got {got} for "
+                             f"baseline={self.baseline!r}; {remedy}")  # fmt: skip
         if self.explainer is not None:
             check_same_classifier(self.explainer, self.classifier, self.name)
 
@@ -159,8 +167,8 @@ class Occlusion(Explainer):
         super().__post_init__()
         side = min(self.classifier.image_shape[1:])
         if not 1 <= self.stride <= self.patch <= side:
-            raise ValueError(f"patch, stride: expected 1 <= stride <= patch <= {side} pixels, got stride {self.stride} and "
-                             f"patch {self.patch}; every pixel must be covered by a patch within the image")  # fmt: skip
+            raise ValueError(f"patch, stride: expected 1 <= stride <= patch <= {side} pixels, got stride "
+                             f"{self.stride} and patch {self.patch}; a gap would leave pixels unseen")  # fmt: skip
 
     def answer(self, query: Query) -> Answer:
         """Return the mean drop of the patches over each pixel."""
@@ -171,9 +179,13 @@ class Occlusion(Explainer):
     def _part(self, image: Tensor, cover: Tensor, source: Tensor, target: Tensor) -> Tensor:
         method, channels = CaptumOcclusion(lambda seen, s, t: contrast(self.classifier, seen, s, t)), image.shape[1]
         found: Tensor = method.attribute(
-            image, sliding_window_shapes=(channels, self.patch, self.patch), strides=(channels, self.stride, self.stride),
-            baselines=cover, additional_forward_args=(source, target), perturbations_per_eval=max(1, 512 // len(image)),
-        )  # fmt: skip
+            image,
+            sliding_window_shapes=(channels, self.patch, self.patch),
+            strides=(channels, self.stride, self.stride),
+            baselines=cover,
+            additional_forward_args=(source, target),
+            perturbations_per_eval=max(1, 256 // max(1, len(image))),
+        )
         return found.float()
 
 

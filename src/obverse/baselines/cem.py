@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
-from obverse.baselines.common import check_positive, margin
+from obverse.baselines.common import check_positive, margin, search_logits
 from obverse.baselines.controls import reconstruct
 from obverse.classifier import Classifier
 from obverse.explainer import Answer, Explainer, Query
@@ -17,14 +18,16 @@ from obverse.search import minimise
 
 @dataclass(eq=False, kw_only=True)
 class CEM(Explainer):
-    """The pertinent negative: min over d of c hinge(x + d) + beta |d|_1 + |d|_2^2 + gamma |x + d - AE(x + d)|^2 (eq. 1).
+    """The pertinent negative: least c hinge(x + d) + beta |d|_1 + |d|_2^2 + gamma |x + d - AE(x + d)|^2 over d (eq. 1).
 
-    Solved as published: shrinkage-thresholding steps with momentum (threshold beta, rate falling as a square root), and an
-    outer search over c, ten times as large after a failure and halfway back after a success; kept is the successful image
-    of the least |d|_2^2 + beta |d|_1. As C3LT does, the hinge asks for a class that is named, not for any other.
+    Solved as published: shrinkage-thresholding steps with momentum (threshold beta, rate falling as a square root),
+    and an outer search over c, ten times as large after a failure and halfway back after a success; kept is the
+    successful image of the least |d|_2^2 + beta |d|_1. As C3LT does, the hinge asks for a class that is named, not
+    for any other.
 
-    Deviations: all images are searched at once; progress is looked at every `check_every` steps instead of each; an image
-    that has succeeded and got no better for `patience` steps leaves the search. `CEM.published` switches all but the first off.
+    Deviations: all images are searched at once; progress is looked at every `check_every` steps instead of each; an
+    image that has succeeded and got no better for `patience` steps leaves the search. `CEM.published` switches all
+    but the first off.
 
     Args:
         autoencoder: maps images to themselves, for gamma; None leaves that term out.
@@ -54,18 +57,15 @@ class CEM(Explainer):
     searches: int = 3
     steps: int = 300
     rate: float = 0.01
-    patience: int = 20
-    check_every: int = 5
+    patience: int = 50
+    check_every: int = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(
-            self.name, constant=self.constant, searches=self.searches, steps=self.steps, rate=self.rate,
-            patience=self.patience, check_every=self.check_every,
-        )  # fmt: skip
+        check_positive(self, "constant", "searches", "steps", "rate", "patience", "check_every")
         if min(self.beta, self.gamma, self.kappa) < 0:
-            raise ValueError(f"beta, gamma, kappa: expected at least 0, got {self.beta:g}, {self.gamma:g}, {self.kappa:g}; "
-                             "0 switches one off")  # fmt: skip
+            raise ValueError(f"beta, gamma, kappa: expected at least 0, got {self.beta:g}, {self.gamma:g}, "
+                             f"{self.kappa:g}; 0 switches one off")  # fmt: skip
 
     @classmethod
     def published(cls, classifier: Classifier, autoencoder: nn.Module | None = None) -> Self:
@@ -76,7 +76,8 @@ class CEM(Explainer):
         """Return the nearest success of all searches, or where there was none the last image of the last search."""
         count, like = len(query.image), query.image.new_zeros(len(query.image))
         best, best_distance = query.image.clone(), torch.full_like(like, torch.inf)
-        constant, low, high = torch.full_like(like, self.constant), torch.zeros_like(like), torch.full_like(like, torch.inf)
+        constant, low = torch.full_like(like, self.constant), torch.zeros_like(like)
+        high = torch.full_like(like, torch.inf)
         for _ in range(self.searches):
             search = _Search(self, query, constant)
             search.run()
@@ -93,7 +94,7 @@ class CEM(Explainer):
 
     def smooth_loss(self, image: Tensor, query: Tensor, target: Tensor, constant: Tensor) -> Tensor:
         """Return (M,) all of eq. 1 but the L1 norm, which the shrinkage steps stand for."""
-        hinge = (self.kappa - margin(self.classifier.logits(image).float(), target)).clamp_min(0)
+        hinge = (self.kappa - margin(search_logits(self.classifier, image), target)).clamp_min(0)
         loss = constant * hinge + (image - query).square().flatten(1).sum(1)
         if self.autoencoder is not None:
             error = image - reconstruct(self.autoencoder, image)
@@ -129,10 +130,11 @@ class _Search:
         self.found[failed] = self.current[failed]
 
     def loss(self, point: Tensor, rows: Tensor) -> Tensor:
+        """Return (M,) the loss of the momentum points at this step's rate."""
         # the rate falls to 0 as a square root: as a factor of the loss, since `minimise` has one rate
         share = 1 - max(self.moves, 0) / self.method.steps
         loss = self.method.smooth_loss(point, self.query.image[rows], self.query.target[rows], self.constant[rows])
-        return max(share, 0.0) ** 0.5 * loss
+        return loss * math.sqrt(max(share, 0.0))
 
     def shrink(self, point: Tensor, rows: Tensor) -> Tensor:
         """Threshold the change, keep to the allowed side, and return the momentum point."""
@@ -148,7 +150,7 @@ class _Search:
     def rest(self, _: Tensor, rows: Tensor) -> Tensor:
         """Note successes that are nearer than before; return which images may leave."""
         image, start = self.current[rows], self.query.image[rows]
-        lead = margin(self.method.classifier.logits(image).float(), self.query.target[rows])
+        lead = margin(search_logits(self.method.classifier, image), self.query.target[rows])
         distance = _distance(image - start, self.method.beta)
         better = (lead > self.method.kappa) & (distance < self.distance[rows])
         noted = rows[better]

@@ -15,7 +15,15 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from obverse.baselines.common import Gallery, blur, check_positive, check_same_classifier, counterfactual_of, margin
+from obverse.baselines.common import (
+    Gallery,
+    blur,
+    check_positive,
+    check_same_classifier,
+    counterfactual_of,
+    margin,
+    search_logits,
+)
 from obverse.data.base import Dataset
 from obverse.explainer import Answer, Explainer, Query
 from obverse.search import minimise
@@ -57,7 +65,7 @@ class ImageMinusBlur(Explainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self.name, sigma=self.sigma)
+        check_positive(self, "sigma")
 
     def answer(self, query: Query) -> Answer:
         """Return the mean over channels of the difference, or of its wanted side."""
@@ -156,10 +164,10 @@ class Reconstruction(Explainer):
 
 @dataclass(eq=False, kw_only=True)
 class AdversarialNoise(Explainer):
-    """Adversarial noise exactly as large (L1) as another explainer's change: what imperceptible cheating earns.
+    """Adversarial noise as large (L1) as another explainer's change: what imperceptible cheating earns.
 
     Targeted sign-gradient ascent in the L-infinity ball whose radius is the mean absolute change to be matched, then
-    the noise is scaled, after clipping to [0, 1], until the two L1 norms are equal.
+    the noise is scaled until the two L1 norms are equal after clipping to [0, 1], or each of its pixels is at an end.
 
     Args:
         explainer: whose counterfactuals set the size.
@@ -177,7 +185,7 @@ class AdversarialNoise(Explainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self.name, steps=self.steps)
+        check_positive(self, "steps")
         check_same_classifier(self.explainer, self.classifier, self.name)
 
     def answer(self, query: Query) -> Answer:
@@ -189,7 +197,7 @@ class AdversarialNoise(Explainer):
             return (query.image[rows] + size[rows] * noise).clamp(0, 1)
 
         def objective(noise: Tensor, rows: Tensor) -> Tensor:
-            return -margin(self.classifier.logits(noisy(noise, rows)).float(), query.target[rows])
+            return -margin(search_logits(self.classifier, noisy(noise, rows)), query.target[rows])
 
         found = minimise(
             objective, torch.zeros_like(query.image), steps=self.steps, rate=2.5 / self.steps, update="sign",

@@ -19,13 +19,13 @@ from obverse.explainer import Answer, Explainer, Query
 class CVE(Explainer):
     """Greedy best-edit search (their section 3, Algorithm 1): replace a cell of the query by a cell of a distractor.
 
-    The features of the query at a layer are edited one cell at a time, each time by the pair of cells (where, from where)
-    that raises the target's margin most, until the target is decided; every cell is used once. The counterfactual is the
-    same edit made of pixels, so what is decided for it can differ, and `valid` says so.
+    The features of the query at a layer are edited one cell at a time, each time by the pair of cells (where, from
+    where) that raises the target's margin most, until the target is decided; every cell is used once. The
+    counterfactual is the same edit made of pixels, so what is decided for it can differ, and `valid` says so.
 
-    Deviations: all images at once; the gradient ranks all pairs and only the best `candidates` are tried out (as many as
-    there are pairs make it exhaustive, as published); the distractor is the nearest image of the target class instead of
-    a random one.
+    Deviations: all images at once; the gradient ranks all pairs and only the best `candidates` are tried out (as many
+    as there are pairs make it exhaustive, as published); the distractor is the nearest image of the target class
+    instead of a random one.
 
     Args:
         reference: images of every class, usually the training split.
@@ -37,7 +37,8 @@ class CVE(Explainer):
 
     Raises:
         NotApplicable: no layer with spatial output, or each is bypassed by another.
-        ValueError: an unknown layer, images of another shape; when explaining: a target that is decided for none of them.
+        ValueError: an unknown layer, images of another shape; when explaining: a target that is decided for none of
+            them.
     """
 
     name: ClassVar[str] = "cve"
@@ -50,7 +51,7 @@ class CVE(Explainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self.name, edits=self.edits, candidates=self.candidates)
+        check_positive(self, "edits", "candidates")
         self._gallery = Gallery(self.classifier, self.reference, self.space)
         self._head = _Head(self.classifier, self.layer)
         self.layer = self._head.layer.name
@@ -83,43 +84,52 @@ class CVE(Explainer):
         Returns:
             (M, h w) which distractor cell is pasted where, -1 for none; (M, h w) the number of the edit, from 0, or -1.
         """
-        cells, other = query.flatten(2), distractor.flatten(2)  # (M, D, cells)
+        cells, other = query.flatten(2).clone(), distractor.flatten(2)  # (M, D, cells)
         source = torch.full_like(cells[:, 0], -1, dtype=torch.int64)
         order = source.clone()
-        used = torch.zeros_like(source, dtype=torch.bool)
+        # 0 where a pair may still be chosen, else -inf: by the cell to replace, and by the cell that replaces it
+        free_where, free_whence = torch.zeros_like(cells[:, 0]), torch.zeros_like(cells[:, 0])
+        left = torch.arange(len(cells), device=cells.device)
         for number in range(min(self.edits, cells.shape[2])):
-            gain, lead = self._gains(cells, other, target)
-            left = (lead <= 0).nonzero().flatten()
+            lead, gradient = self._lead(cells[left], target[left])
+            going = lead <= 0
+            left, gradient = left[going], gradient[going]
             if len(left) == 0:
                 break
-            allowed = (source < 0)[left, :, None] & ~used[left, None, :]
-            where, whence = self._best(cells[left], other[left], target[left], gain[left].masked_fill(~allowed, -torch.inf))
-            cells = cells.clone()
+            gain = gradient.transpose(1, 2) @ other[left]  # (L, where, whence), to first order
+            gain += (free_where[left] - (gradient * cells[left]).sum(1))[:, :, None]
+            gain += free_whence[left][:, None]
+            where, whence = self._best(cells[left], other[left], target[left], gain)
             cells[left, :, where] = other[left, :, whence]
-            source[left, where], order[left, where], used[left, whence] = whence, number, True
+            source[left, where], order[left, where] = whence, number
+            free_where[left, where], free_whence[left, whence] = -torch.inf, -torch.inf
         return source, order
 
-    def _gains(self, cells: Tensor, other: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (M, cells, cells) by how much a pair raises the margin to first order, and (M,) the margin."""
+    def _lead(self, cells: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (M,) the target's margin and (M, D, cells) its gradient."""
         with torch.enable_grad():
             leaf = cells.detach().clone().requires_grad_(True)
             lead = margin(self._head.logits(leaf), target)
             (gradient,) = torch.autograd.grad(lead.sum(), leaf)
-        reached = gradient.transpose(1, 2) @ other - (gradient * cells).sum(1)[:, :, None]
-        return reached, lead.detach()
+        return lead.detach(), gradient
 
     def _best(self, cells: Tensor, other: Tensor, target: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
         """Try the candidates out; return (M,) the cell to replace and (M,) the cell that replaces it."""
-        count, size = len(cells), cells.shape[2]
-        top = gain.flatten(1).topk(min(self.candidates, size * size), dim=1)
-        rows = torch.arange(count, device=cells.device)
-        best, choice = torch.full_like(target, -torch.inf, dtype=torch.float32), top.indices[:, 0].clone()
-        for k in range(top.indices.shape[1]):
-            pair, tried = top.indices[:, k], cells.clone()
-            tried[rows, :, pair // size] = other[rows, :, pair % size]
+        size = cells.shape[2]
+        # the best pairs lie in the rows with the best maxima: far less to sort
+        lines = gain.amax(2).topk(min(self.candidates, size), dim=1).indices
+        rows = torch.arange(len(cells), device=cells.device)
+        top = gain[rows[:, None], lines].flatten(1).topk(min(self.candidates, lines.shape[1] * size), dim=1)
+        wheres, whences = lines.gather(1, top.indices // size), top.indices % size
+        best, where, whence = torch.full_like(gain[:, 0, 0], -torch.inf), wheres[:, 0], whences[:, 0]
+        for k in range(wheres.shape[1]):
+            tried = cells.clone()
+            tried[rows, :, wheres[:, k]] = other[rows, :, whences[:, k]]
             lead = margin(self._head.logits(tried), target).masked_fill(top.values[:, k].isinf(), -torch.inf)
-            choice, best = torch.where(lead > best, pair, choice), torch.maximum(lead, best)
-        return choice // size, choice % size
+            better = lead > best
+            where, whence = torch.where(better, wheres[:, k], where), torch.where(better, whences[:, k], whence)
+            best = torch.maximum(lead, best)
+        return where, whence
 
 
 class _Head:
@@ -138,7 +148,6 @@ class _Head:
                 self.classifier.logits(image)
         finally:
             handle.remove()
-        self._prefix = caught[-1][:1]
         return self.layer.cells(caught[-1]).float()
 
     def logits(self, cells: Tensor) -> Tensor:
@@ -149,14 +158,18 @@ class _Head:
         grid = cells.view(len(cells), -1, *layer.grid)
 
         def put(_: nn.Module, __: object, output: Tensor) -> Tensor:
-            return layer.output(grid, output.expand(len(grid), *output.shape[1:])).to(output.dtype)
+            full = layer.output(grid, output.expand(len(grid), *output.shape[1:])).to(output.dtype)
+            return full.clone()  # what follows may work in place
 
-        blank = torch.zeros(1, *self.classifier.image_shape, device=cells.device)  # what comes before runs on one image
-        handle = layer.module.register_forward_hook(put)
+        # what comes before the layer runs on one image only
+        first = self.classifier.module.register_forward_pre_hook(lambda _, inputs: (inputs[0][:1],))
+        second = layer.module.register_forward_hook(put)
+        blank = torch.zeros(1, *self.classifier.image_shape, device=cells.device).expand(len(grid), -1, -1, -1)
         try:
             return self.classifier.logits(blank).float()
         finally:
-            handle.remove()
+            first.remove()
+            second.remove()
 
     def _carries_all(self, layer: SpatialLayer) -> bool:
         """Whether the decision depends on the image through this layer's cells alone."""

@@ -24,18 +24,20 @@ class CXPlain(LearnedExplainer):
     """Learned importance of the cells of a grid (their eqs 1 to 5): one forward pass, no gradient of the classifier.
 
     The target of a cell is the increase of the classifier's cross entropy when the cell is covered, at least a little
-    above 0, and the targets of an image add up to 1; the network's softmax over cells is fitted to them by KL divergence.
+    above 0, and the targets of an image add up to 1; the network's softmax over cells is fitted to them by KL
+    divergence.
 
     Deviations: the error is taken against the classifier's decision, not the label, since the decision is what is
     explained; the network is a small one at the grid's resolution after two at the image's, instead of a U-Net; there
     is no ensemble for uncertainty.
 
     Args:
-        cell: side of a covered cell in pixels: the granularity; every training image is seen (H / cell) (W / cell) times.
+        cell: side of a covered cell in pixels: the granularity; every training image is seen (H / cell) (W / cell)
+            times.
         fill: what covers: black, as published, or a blur of the image.
         sigma: of the blur, in pixels.
         width: channels of the network.
-        rate: Adam's.
+        learning_rate: Adam's.
         seed: of the initial weights.
 
     Raises:
@@ -49,16 +51,16 @@ class CXPlain(LearnedExplainer):
     fill: Literal["black", "blur"] = "black"
     sigma: float = 5.0
     width: int = 32
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self.name, sigma=self.sigma, width=self.width, rate=self.rate)
+        check_positive(self, "sigma", "width", "learning_rate")
         channels, height, width = self.classifier.image_shape
         if not 1 <= self.cell <= min(height, width) // 2:
-            raise ValueError(f"cell: expected 1 to {min(height, width) // 2} pixels for images of {height} x {width}, got "
-                             f"{self.cell}; 4 is the default")  # fmt: skip
+            raise ValueError(f"cell: expected 1 to {min(height, width) // 2} pixels for images of {height} x {width}, "
+                             f"got {self.cell}; 4 is the default")  # fmt: skip
         self.grid = (math.ceil(height / self.cell), math.ceil(width / self.cell))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -68,7 +70,7 @@ class CXPlain(LearnedExplainer):
 
     def players(self) -> dict[str, Optimizer]:
         """Return one Adam."""
-        return {"importance": Adam(self.networks.parameters(), self.rate)}
+        return {"importance": Adam(self.networks.parameters(), self.learning_rate)}
 
     def train_step(self, batch: Sample, step: Step) -> Moves:
         """Yield the one move: KL divergence of the targets from the network's softmax (eq. 5)."""
@@ -84,7 +86,8 @@ class CXPlain(LearnedExplainer):
         """Return the mean divergence."""
         total = 0.0
         for batch in data.batches(64, self.device):
-            scores = self.networks["importance"](batch.image)
+            with torch.no_grad():
+                scores = self.networks["importance"](batch.image)
             total += float(self._divergence(self.targets(batch.image), scores).sum())
         return total / len(data)
 
@@ -109,7 +112,7 @@ class CXPlain(LearnedExplainer):
 
 
 class _Importance(nn.Module):
-    """(N, C, H, W) to (N, cells): two convolutions at the image's resolution, four at the grid's, wider and wider views."""
+    """(N, C, H, W) to (N, cells): two convolutions at the image's resolution, four at the grid's, ever wider views."""
 
     def __init__(self, channels: int, width: int, grid: tuple[int, int]) -> None:
         super().__init__()

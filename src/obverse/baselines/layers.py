@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obverse.baselines.common import margin
+from obverse.baselines.common import evaluating, margin
 from obverse.classifier import Classifier
 from obverse.explanation import NotApplicable
 
@@ -67,7 +67,7 @@ def spatial_layers(classifier: Classifier) -> list[SpatialLayer]:
     probe = torch.rand(2, *classifier.image_shape, generator=torch.Generator().manual_seed(0)).to(classifier.device)
     handles = [module.register_forward_hook(note) for module in names]
     try:
-        with torch.enable_grad(), _evaluating(classifier.module):
+        with torch.enable_grad(), evaluating(classifier.module):
             logits = classifier.logits(probe.requires_grad_(True))
     finally:
         for handle in handles:
@@ -108,8 +108,9 @@ def spatial_layer(
                              f"got {name!r}; the last that {asker} can use: {names or 'none'}")  # fmt: skip
         return chosen[-1]
     if not usable:
-        raise NotApplicable(f"{asker}: every layer with spatial output ({', '.join(repr(a.name) for a in layers[-4:])}) is "
-                            f"bypassed by others; use one that needs none: {OTHERS}")  # fmt: skip
+        names = ", ".join(repr(layer.name) for layer in layers[-4:])
+        raise NotApplicable(f"{asker}: other paths bypass every layer with spatial output ({names}); use one "
+                            f"that needs none: {OTHERS}")  # fmt: skip
     return usable[-1]
 
 
@@ -148,18 +149,3 @@ def _grid(output: Tensor, shape: tuple[int, int, int]) -> tuple[tuple[int, int],
         if height and count % height == 0 and height * shape[2] == count // height * shape[1]:
             return (height, count // height), prefix
     return None
-
-
-class _evaluating:
-    """Evaluation mode inside, each module's own mode afterwards."""
-
-    def __init__(self, root: nn.Module) -> None:
-        self.modes = [(module, module.training) for module in root.modules()]
-
-    def __enter__(self) -> None:
-        for module, _ in self.modes:
-            module.training = False
-
-    def __exit__(self, *_: object) -> None:
-        for module, mode in self.modes:
-            module.training = mode

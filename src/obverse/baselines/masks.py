@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional as F
 
-from obverse.baselines.common import blur, check_positive
+from obverse.baselines.common import blur, check_positive, search_logits
 from obverse.explainer import Answer, Explainer, Query
 from obverse.search import minimise
 
@@ -19,10 +19,11 @@ class BBMP(Explainer):
     """The smallest smooth mask whose blurring takes the decision away (Fong and Vedaldi 2017, eqs 4 and 6).
 
     Minimises, for each image, area * mean(1 - m) + smoothness * TV(m) + posterior of the source of the blend
-    m x + (1 - m) blur(x), with Adam. From SyCE's supplement 5.2: the mask has a cell for every 4 pixels (56 x 56 for 224),
-    is upsampled and filtered (sigma 3), the blur has sigma 5, 150 iterations. Unpublished there and taken from Fong and
-    Vedaldi's released code: the two weights, the power of the variation, the rate. Deviations: no jitter of the image, so
-    that the answer needs no seed; the mask starts at one half, since all ones is a flat place for a sure classifier.
+    m x + (1 - m) blur(x), with Adam. From SyCE's supplement 5.2: the mask has a cell for every 4 pixels (56 x 56 for
+    224), is upsampled and filtered (sigma 3), the blur has sigma 5, 150 iterations. Unpublished there and taken from
+    Fong and Vedaldi's released code: the two weights, the power of the variation, the rate. Deviations: no jitter of
+    the image, so that the answer needs no seed; the mask starts at one half, since all ones is a flat place for a
+    sure classifier.
 
     Args:
         cell: side of a mask cell, in pixels.
@@ -51,7 +52,7 @@ class BBMP(Explainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self.name, sigma=self.sigma, power=self.power, steps=self.steps, rate=self.rate)
+        check_positive(self, "sigma", "power", "steps", "rate")
         side = min(self.classifier.image_shape[1:])
         if not 1 <= self.cell <= side // 2:
             raise ValueError(f"cell: expected 1 to {side // 2} pixels for images of {side}, got {self.cell}; 4 is the "
@@ -63,7 +64,8 @@ class BBMP(Explainer):
     def answer(self, query: Query) -> Answer:
         """Return 1 - m at the image's size as the attribution, and the blend as the counterfactual."""
         blurred, (height, width) = blur(query.image, self.sigma), query.image.shape[-2:]
-        start = query.image.new_full((len(query.image), 1, math.ceil(height / self.cell), math.ceil(width / self.cell)), 0.5)
+        grid = (math.ceil(height / self.cell), math.ceil(width / self.cell))
+        start = query.image.new_full((len(query.image), 1, *grid), 0.5)
 
         def objective(mask: Tensor, rows: Tensor) -> Tensor:
             return self.loss(mask, query.image[rows], blurred[rows], query.source[rows])
@@ -77,7 +79,7 @@ class BBMP(Explainer):
     def loss(self, mask: Tensor, image: Tensor, blurred: Tensor, source: Tensor) -> Tensor:
         """Return (M,) the objective (eq. 6 with the blur of eq. 4)."""
         kept = self.upsampled(mask, image)
-        posterior = self.classifier.posterior(kept * image + (1 - kept) * blurred)
+        posterior = search_logits(self.classifier, kept * image + (1 - kept) * blurred).softmax(1)
         return (
             self.area * (1 - mask).flatten(1).mean(1)
             + self.smoothness * self.variation(mask)

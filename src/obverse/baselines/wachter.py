@@ -9,14 +9,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from obverse.baselines.common import check_positive, margin
+from obverse.baselines.common import check_positive, margin, search_logits
 from obverse.explainer import Answer, Explainer, Query
 from obverse.search import minimise
 
 
 @dataclass(eq=False, kw_only=True)
 class Wachter(Explainer):
-    """Minimise lambda (f(x') - y')^2 + d(x, x') over pixels, with lambda raised until f is near enough (their eqs 1, 2).
+    """Minimise lambda (f(x') - y')^2 + d(x, x') over pixels, lambda raised until f is near enough (their eqs 1, 2).
 
     Deviations: f is the margin of the target's logit, since a probability has no gradient where the classifier is sure,
     and a margin beyond the wanted one costs nothing; d is the plain L1 norm, since a weight by each pixel's median
@@ -45,10 +45,10 @@ class Wachter(Explainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self.name, weight=self.weight, rounds=self.rounds, steps=self.steps, rate=self.rate)
+        check_positive(self, "weight", "rounds", "steps", "rate")
         if not (0.5 < self.confidence < 1 and self.factor > 1):
-            raise ValueError(f"confidence, factor: expected 0.5 < confidence < 1 and factor > 1, got {self.confidence:g} "
-                             f"and {self.factor:g}; below 0.5 the decision need not change")  # fmt: skip
+            raise ValueError(f"confidence, factor: expected 0.5 < confidence < 1 and factor > 1, got "
+                             f"{self.confidence:g} and {self.factor:g}; 0.5 is no decision")  # fmt: skip
 
     def answer(self, query: Query) -> Answer:
         """Return the solution of each image's last round."""
@@ -56,7 +56,7 @@ class Wachter(Explainer):
         for number in range(self.rounds):
             found[left] = self._round(query, left, found[left], self.weight * self.factor**number)
             with torch.no_grad():
-                reached = margin(self.classifier.logits(found[left]), query.target[left])
+                reached = margin(search_logits(self.classifier, found[left]), query.target[left])
             left = left[reached < 0.9 * math.log(self.confidence / (1 - self.confidence))]
             if len(left) == 0:
                 break
@@ -73,5 +73,5 @@ class Wachter(Explainer):
     def loss(self, image: Tensor, query: Tensor, target: Tensor, weight: float) -> Tensor:
         """Return (M,) the objective: squared shortfall of the margin, weighted, plus L1 summed over pixels."""
         wanted = math.log(self.confidence / (1 - self.confidence))
-        shortfall = (wanted - margin(self.classifier.logits(image).float(), target)).clamp_min(0)
+        shortfall = (wanted - margin(search_logits(self.classifier, image), target)).clamp_min(0)
         return weight * shortfall.square() + (image - query).abs().flatten(1).sum(1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import ExifTags, Image, ImageOps
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -170,3 +171,15 @@ def _deep_image(image: Image.Image, path: Path) -> Image.Image:
         raise _Refused(f"{path}: expected values from 0 to {limit}, got {low:g} to {high:g}; rescale the file to "
                        "16 bit")  # fmt: skip
     return Image.fromarray(values.astype(np.float32) / np.float32(limit))
+
+
+def image_for(path: Path, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Return one image file as a classifier takes it: (C, H, W) float32 in [0, 1], stretched like `read_image`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        CorruptImageError: unreadable or truncated.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"image: expected a picture file, got {path}, which is not there; check the path")
+    return torch.from_numpy(read_image(path, shape[1], shape[2], colour=shape[0] == 3, deep=True).copy())

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 
-from obverse.explainer import Explainer
+from obverse.checkpoint import read_json, settled
+from obverse.classifier import Classifier
+from obverse.explainer import Explainer, LearnedExplainer
+from obverse.explanation import NotApplicable
 
 METHODS: dict[str, str] = {
     "syce": "obverse.methods.syce:SyCE",
@@ -24,3 +28,32 @@ def method(name: str) -> type[Explainer]:
     module, _, attribute = METHODS[name].partition(":")
     found: type[Explainer] = getattr(import_module(module), attribute)
     return found
+
+
+def load(folder: str | Path, classifier: Classifier | None = None) -> LearnedExplainer:
+    """Read a trained explainer of any method, from its own folder or from the run folder of `fit`.
+
+    Args:
+        folder: the folder.
+        classifier: the one it explains; None takes the copy, and the view of it, that `obverse fit` left in the folder.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: of an unknown method, or trained for another classifier.
+        NotApplicable: of a method that is not trained.
+    """
+    folder = Path(folder)
+    settings = read_json((settled(folder / "best") if settled(folder / "best").is_dir() else folder) / "settings.json")
+    found = method(str(settings["method"]))
+    if not issubclass(found, LearnedExplainer):
+        raise NotApplicable(f"load: {found.name} is not trained; make it with obverse.{found.__name__}(classifier)")
+    return found.load(folder, classifier_for(folder, folder) if classifier is None else classifier)
+
+
+def classifier_for(run: Path, folder: Path) -> Classifier:
+    """Return the classifier in `folder`, narrowed to the class or label that the run in `run` explains."""
+    classifier = Classifier.load(folder / "classifier" if (folder / "classifier").is_dir() else folder)
+    for view, name in read_json(run / "run.json")["view"].items():
+        if name is not None:
+            classifier = {"against_rest": classifier.against_rest, "label": classifier.label}[view](name)
+    return classifier

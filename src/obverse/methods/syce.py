@@ -41,7 +41,9 @@ class _Translation(LearnedExplainer):
         cycle_class: lambda of the class of the cycled image, eq. 14.
         realism: lambda of the critic's opinion, eq. 21.
         penalty: lambda of the gradient penalty of the critics, eq. 22.
+        penalty_every: steps between two gradient penalties, which then weigh that much more.
         generator_rate, critic_rate: Adam's learning rates.
+        momentum: Adam's betas, of both players.
         decay: share of the run, at its end, over which the rates fall linearly to a tenth (the paper divides at plateaus).
         width, depth: of the generators (see `UNet`).
         refine: convolutions after the last skip (see `UNet`).
@@ -57,8 +59,10 @@ class _Translation(LearnedExplainer):
     cycle_class: float = 0.005
     realism: float = 0.25
     penalty: float = 1.0
+    penalty_every: int = 1
     generator_rate: float = 1e-4
     critic_rate: float = 2e-4
+    momentum: tuple[float, float] = (0.9, 0.999)
     decay: float = 0.3
     width: int = 16
     depth: int = 2
@@ -93,7 +97,10 @@ class _Translation(LearnedExplainer):
         def both(kind: str) -> list[nn.Parameter]:
             return [p for i in range(2) for p in self.networks[f"{kind}_{i}"].parameters()]
 
-        return {"generators": Adam(both("generator"), self.generator_rate), "critics": Adam(both("critic"), self.critic_rate)}
+        return {
+            "generators": Adam(both("generator"), self.generator_rate, self.momentum),
+            "critics": Adam(both("critic"), self.critic_rate, self.momentum),
+        }
 
     def rate(self, step: Step) -> float:
         """Return 1, falling linearly to 0.1 over the last `decay` of the run."""
@@ -127,8 +134,9 @@ class _Translation(LearnedExplainer):
             logits = critic(torch.cat([real[i], fake]))
             losses[f"real_{i}"] = real_loss(logits[: len(real[i])])  # eq. 10
             losses[f"fake_{i}"] = fake_loss(logits[len(real[i]) :])  # eq. 10
-            share = step.uniform(fake[:, :1, :1, :1])
-            losses[f"penalty_{i}"] = self.penalty * gradient_penalty(critic, real[i], fake, share)  # eq. 22
+            if step.index % self.penalty_every == 0:
+                weight, share = self.penalty * self.penalty_every, step.uniform(fake[:, :1, :1, :1])
+                losses[f"penalty_{i}"] = weight * gradient_penalty(critic, real[i], fake, share)  # eq. 22
         yield "critics", losses
 
     @abstractmethod

@@ -44,6 +44,12 @@ METRICS: dict[str, str] = {
     "twin_distance": "obverse.metrics.twin:TwinDistance",
     "true_difference": "obverse.metrics.twin:TrueDifference",
     "lesion_left": "obverse.metrics.twin:LesionLeft",
+    "latent_closeness": "obverse.metrics.identity:LatentCloseness",
+    "first_neighbour": "obverse.metrics.identity:FirstNeighbour",
+    "verification": "obverse.metrics.identity:Verification",
+    "confounding": "obverse.metrics.confounding:Confounding",
+    "repeat_agreement": "obverse.metrics.stability:RepeatAgreement",
+    "map_area": "obverse.metrics.stability:MapArea",
     "seconds": "obverse.metrics.cost:Seconds",
     "peak_memory": "obverse.metrics.cost:PeakMemory",
 }

@@ -71,8 +71,10 @@ class KnobCalibration(Probe):
         bounds = interval_of(lambda rows: _rank_correlation(found[rows], asked), len(found), seed=self.seed)
         what = f"{self.bins} posteriors of {classifier.classes[of]}"
         rank = _rank_correlation(found, asked)
+        least, most = (None, None) if bounds is None else (bounds[0], min(bounds[1], 1.0))
         return (
-            Measured(label="knob: rank correlation", value=rank, n=len(found), better="higher", low=bounds and bounds[0], high=bounds and min(bounds[1], 1.0), note=what),
+            Measured(label="knob: rank correlation", value=rank, n=len(found), low=least, high=most, better="higher",
+                     note=what),
             Measured(label="knob: mean absolute error", value=float(error.mean()), n=len(found), low=low, high=high,
                      better="lower", note=what),
         )  # fmt: skip

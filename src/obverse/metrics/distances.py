@@ -83,7 +83,7 @@ class Plane:
             NotApplicable: fewer than 3 rows or 2 columns, or all rows equal.
         """
         if len(real) < 3 or real.shape[1] < 2 or bool((real == real[0]).all()):
-            raise NotApplicable(f"reference: two principal components need at least 3 different rows of 2 features, got "
+            raise NotApplicable(f"reference: two principal components need at least 3 different rows of 2, got "
                                 f"{tuple(real.shape)}; pass more real images")  # fmt: skip
         centre = real.double().mean(0)
         _, scales, axes = torch.linalg.svd(real.double() - centre, full_matrices=False)

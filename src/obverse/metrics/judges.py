@@ -107,7 +107,7 @@ class JudgeSettings:
 
     latent: int = 32
     width: int = 16
-    steps: int = 1500
+    steps: int = 1000
     batch_size: int = 128
     rate: float = 1e-3
     beta: float = 1.0

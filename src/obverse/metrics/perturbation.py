@@ -13,6 +13,8 @@ AT_ONCE = {"cpu": 100_000, "cuda": 8_000_000}
 
 def ranks(order: Tensor) -> Tensor:
     """Return (N, P) the place of every pixel, 0 for the highest value of (N, 1, H, W); ties in reading order."""
+    if order.stride(0) == 0 and len(order) > 1:  # one map for all images
+        return ranks(order[:1]).expand(len(order), -1)
     flat = order.flatten(1)
     places = torch.arange(flat.shape[1], device=flat.device).expand_as(flat)
     return torch.empty_like(places).scatter_(1, flat.argsort(dim=1, descending=True, stable=True), places)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
+import torch
 from torch import Tensor
 
 from obverse.classifier import Classifier
@@ -15,6 +16,8 @@ from obverse.metrics.validity import made
 
 QUESTION = "Is it close?"
 Against = Literal["image", "stable"]
+AT_ONCE = 500_000
+"""Numbers compared at a time; SSIM holds some thirty times as many."""
 
 
 def start(explanation: Explanation, against: Against) -> Tensor:
@@ -148,13 +151,14 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
                             "use L1 and L2")  # fmt: skip
     from torchmetrics.functional.image import structural_similarity_index_measure  # slow to import
 
-    found = structural_similarity_index_measure(first, second, data_range=1.0, reduction="none", return_full_image=True)
-    if not isinstance(found, tuple):
-        raise TypeError(
-            f"SSIM: expected value and map from torchmetrics, got {type(found).__name__}; check its version"
-        )
-    full: Tensor = found[1][..., 5:-5, 5:-5]  # whole windows only, as in the paper; torchmetrics mirrors the border
-    return full.flatten(1).mean(1).clamp(-1, 1)
+    parts = []
+    size = max(1, AT_ONCE // first[0].numel())
+    for one, other in zip(first.split(size), second.split(size)):
+        found = structural_similarity_index_measure(one, other, data_range=1.0, reduction="none", return_full_image=True)
+        if not isinstance(found, tuple):
+            raise TypeError(f"SSIM: expected value and map from torchmetrics, got {type(found).__name__}; check its version")
+        parts.append(found[1][..., 5:-5, 5:-5].flatten(1).mean(1))  # whole windows only, as printed; it mirrors the border
+    return torch.cat(parts).clamp(-1, 1) if parts else first.new_zeros(0)
 
 
 @dataclass(frozen=True)

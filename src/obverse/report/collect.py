@@ -43,6 +43,7 @@ class Run:
         self.features: dict[str, list[Tensor]] = {}
         self.facts: dict[str, list[Tensor]] = {name: [] for name in ("image", "source", "target", "group", "right")}
         self.counts = {"images": 0, "answers": 0, "that count": 0, "left out (already decided as asked)": 0}
+        self.by_metric: dict[str, float] = {}
         self.times = {"explaining": 0.0, "measuring": 0.0, "probes": 0.0, "preparing": 0.0}
         self.accuracy: float | None = None
         self.began = time.perf_counter()
@@ -176,7 +177,9 @@ class Run:
         except Exception as error:  # one metric's failure must not lose the others
             self.failures[metric.label] = f"{type(error).__name__}: {error}"
         finally:
-            self.times[what] += time.perf_counter() - began
+            spent = time.perf_counter() - began
+            self.times[what] += spent
+            self.by_metric[metric.label] = self.by_metric.get(metric.label, 0.0) + spent
         return None
 
     def _check(self, explanation: Explanation) -> None:
@@ -214,6 +217,8 @@ class Run:
             self.accuracy = float(facts["right"].float().mean())
         rows = self._rows(answers, values)
         self.times["total"] = time.perf_counter() - self.began
+        slow = sorted(self.by_metric.items(), key=lambda item: -item[1])[:10]
+        self.times |= {f"of it: {label}": seconds for label, seconds in slow if seconds > 0.05 * self.times["total"]}
         return answers, rows, values
 
     def _rows(self, answers: Answers, values: dict[str, Tensor]) -> list[Row]:

@@ -1,0 +1,87 @@
+"""obverse demo: the main job on images that it makes itself, so that every answer is known."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from obverse.checkpoint import write_json
+from obverse.classification import ClassifierTraining
+from obverse.classifier import Classifier
+from obverse.commands.options import DataOptions, parse
+from obverse.data.base import Dataset
+from obverse.evaluation import evaluate
+from obverse.methods.syce import SyCE
+from obverse.training import History, fit
+
+CLASSIFIER_STEPS, EXPLAINER_STEPS = 220, 600
+
+
+@dataclass(kw_only=True)
+class DemoOptions:
+    """Where the demo goes.
+
+    Args:
+        out: folder for the runs and the report; a demo that was cut short goes on there.
+        seed: of images, weights and training.
+    """
+
+    out: Path = Path("demo")
+    seed: int = 0
+
+
+def run(arguments: list[str]) -> int:
+    """Train a classifier and an explainer on generated lesions, score them against the truth, write the report."""
+    about = "See obverse work: generated images, a classifier, an explainer, its figures and a report. No download."
+    options: DemoOptions = parse("demo", about, {"demo": DemoOptions}, arguments)["demo"]
+    began, out = time.monotonic(), options.out
+    source = DataOptions(data="lesions", size=64, count=6000)
+    train = source.open("train")
+    small = DataOptions(data="lesions", size=64, count=400)
+    validation, test = small.open("validation"), small.open("test")
+    print(f"{len(train)} noise images of 64 px, half with a faint disc in one of two places; every diseased image has a "
+          "known healthy twin")  # fmt: skip
+
+    print("\n1. a classifier: healthy or diseased?")
+    classifier, accuracy = _classifier(train, validation, test, out / "classifier", options.seed)
+    print(f"   accuracy on {len(test)} test images: {accuracy:.3f}")
+
+    print("\n2. an explainer (SyCE): what would the image look like if the classifier decided otherwise?")
+    explainer = SyCE(classifier, width=8, depth=2, refine=True, residual=True, norm="none", critic_width=16,
+                     generator_rate=1e-3, critic_rate=1e-3, seed=options.seed)  # fmt: skip
+    history = _fit(explainer, train, validation, out / "syce", EXPLAINER_STEPS, 16, options.seed)
+    classifier.save(out / "syce" / "classifier")
+    write_json(out / "syce" / "run.json", {"data": small.plain(), "view": {}})
+
+    print("\n3. its figures, against the truth")
+    report = evaluate(explainer, test, reference=train, validation=validation, history=history, seed=options.seed)
+    Console().print(report.console())
+    path = out / "report.html"
+    report.save(path)
+    report.save(out / "report.json")
+    print(f"\nclassifier accuracy {accuracy:.3f}")
+    for row in report.headline(5):
+        print(f"{row.label}: {row.text()}")
+    print(f"\n{(time.monotonic() - began) / 60:.1f} minutes\nreport: {path.resolve()}")
+    return 0
+
+
+def _classifier(train: Dataset, validation: Dataset, test: Dataset, folder: Path, seed: int) -> tuple[Classifier, float]:
+    job = ClassifierTraining(classes=train.classes, image_shape=train.image_shape, architecture="ResNet", width=8,
+                             learning_rate=3e-3, seed=seed)  # fmt: skip
+    _fit(job, train, validation, folder, CLASSIFIER_STEPS, 64, seed)
+    classifier = job.classifier()
+    classifier.save(folder / "classifier")
+    labels = test.labels()
+    accuracy = float((classifier.posteriors(test).argmax(1) == labels).float().mean())
+    return classifier, accuracy
+
+
+def _fit(
+    job: ClassifierTraining | SyCE, train: Dataset, validation: Dataset, folder: Path, steps: int, batch_size: int, seed: int
+) -> History:
+    return fit(job, train, validation=validation, steps=steps, batch_size=batch_size, validate_every=50, run_dir=folder,
+               existing="resume", seed=seed)  # fmt: skip

@@ -1,0 +1,61 @@
+import pytest
+import torch
+from torch import nn
+
+from obverse.data.base import Sample
+from obverse.evaluation import evaluate
+from obverse.explanation import NotApplicable
+from obverse.metrics.identity import FirstNeighbour, LatentCloseness, Verification
+from tiny import Negative, Nothing, corner_classifier, corner_data, explanation_of
+
+
+def points(n=12, d=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(n, d, generator=generator)
+    return image, image + 0.8 * torch.randn(n, d, generator=generator)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_both_equal_the_loop_over_the_equation(seed):
+    image, other = points(seed=seed)
+    features, none = torch.cat([image, other], 1), torch.zeros(12, dtype=torch.int64)
+    close, first = 0, 0
+    for i in range(12):
+        own = float((image[i] - other[i]).norm())
+        fakes = [float((other[i] - other[j]).norm()) for j in range(12) if j != i]
+        reals = [float((other[i] - image[j]).norm()) for j in range(12) if j != i]
+        close += own < min(fakes)
+        first += own < min(fakes + reals)
+    assert LatentCloseness().compute(features, none, none) == pytest.approx(close / 12)
+    assert FirstNeighbour().compute(features, none, none) == pytest.approx(first / 12)
+    assert 0 < first <= close < 12
+
+
+def test_the_same_image_is_closest_and_a_collapsed_space_tells_nothing():
+    image, _ = points()
+    none = torch.zeros(12, dtype=torch.int64)
+    for metric in (LatentCloseness(), FirstNeighbour()):
+        assert metric.compute(torch.cat([image, image], 1), none, none) == 1.0
+        assert metric.compute(torch.zeros(12, 6), none, none) == 0.0
+        with pytest.raises(NotApplicable, match="answers: closeness needs at least 2 answers, got 1"):
+            metric.compute(torch.zeros(1, 6), none[:1], none[:1])
+
+
+def test_in_the_report():
+    report = evaluate(Nothing(corner_classifier()), corner_data(), metrics=["latent_closeness", "first_neighbour"])
+    assert report.row("latent closeness, classifier features").value == 1.0
+    assert report.row("first neighbour is the own image, classifier features").n == 24
+    assert report.skipped["latent closeness, embedding"].startswith("judges: pass judges=")
+
+
+def test_verification_by_cosine():
+    image = torch.zeros(3, 1, 1, 2)
+    image[:, 0, 0, 0] = 1
+    other = torch.tensor([[1.0, 0.5], [0.5, 1.0], [0.0, 0.0]]).view(3, 1, 1, 2)
+    # cosines: 1 / sqrt(1.25) = .894, .447, and 0 for a vector of zeros
+    found = Verification(nn.Flatten())(explanation_of(image, other), Sample(image=image), corner_classifier())
+    assert found.tolist() == [1.0, 0.0, 0.0]
+    report = evaluate(Negative(corner_classifier()), corner_data(), metrics=["verification"], recogniser=nn.Flatten())
+    assert report.row("verification").n == 24
+    with pytest.raises(NotApplicable, match="recogniser: pass recogniser="):
+        Verification()(explanation_of(image, other), Sample(image=image), corner_classifier())

@@ -1,0 +1,96 @@
+import csv
+import io
+import json
+
+import pytest
+import rich.console
+
+from obverse.compare import compare
+from obverse.evaluation import evaluate
+from obverse.metrics.statistics import paired_interval
+from obverse.report.base import Report
+from tiny import Negative, Nothing, Truth, corner_classifier, corner_data
+
+METRICS = ["validity", "l1", "posterior_gain", "ncc", "generated_accuracy"]
+
+
+@pytest.fixture(scope="module")
+def reports() -> dict[str, Report]:
+    data, classifier = corner_data(), corner_classifier()
+    kinds = {"nothing": Nothing(classifier), "negative": Negative(classifier), "truth": Truth(classifier, data)}
+    return {name: evaluate(explainer, data, metrics=METRICS) for name, explainer in kinds.items()}
+
+
+def line(comparison, label, direction="all"):
+    return next(one for one in comparison.lines if one.label == label and one.direction == direction)
+
+
+def test_differences_are_paired_and_marked_beyond_the_interval(reports):
+    found = compare(reports, baseline="negative")
+    assert found.names == ("negative", "nothing", "truth")
+    cells = line(found, "L1 on [0, 1]").cells
+    values = [reports[name].values["L1 on [0, 1]"] for name in ("truth", "negative")]
+    gap, (low, high) = paired_interval(*values)
+    assert cells["truth"].difference == pytest.approx(gap)
+    assert (cells["truth"].difference_low, cells["truth"].difference_high) == pytest.approx((low, high))
+    assert cells["truth"].mark == "better" and cells["truth"].pairs == 24
+    assert cells["negative"].difference is None and cells["negative"].mark == ""
+    valid = line(found, "validity (Val)").cells
+    assert valid["nothing"].mark == "worse" and valid["nothing"].difference == pytest.approx(-0.75)
+    assert line(found, "NCC, attribution").cells["truth"].pairs == 12
+
+
+def test_figures_of_sets_are_marked_by_their_intervals(reports):
+    cells = line(compare(reports, baseline="nothing"), "balanced accuracy on generated images").cells
+    assert cells["truth"].mark == "better" and cells["truth"].difference is None
+
+
+def test_the_common_successes_are_beside_all_images(reports):
+    chosen = {name: reports[name] for name in ("negative", "truth")}
+    cell = line(compare(chosen), "L1 on [0, 1]").cells["truth"]
+    rows = reports["negative"].values["validity (Val)"] == 1
+    assert cell.common_n == int(rows.sum()) == 18
+    assert cell.common == pytest.approx(float(reports["truth"].values["L1 on [0, 1]"][rows].mean()))
+    assert line(compare(reports), "L1 on [0, 1]").cells["truth"].common is None  # "nothing" never succeeds
+
+
+def test_equal_reports_differ_in_nothing(reports):
+    found = compare({"one": reports["truth"], "two": reports["truth"]})
+    assert all(cell.mark == "" for one in found.lines for cell in one.cells.values())
+    assert line(found, "L1 on [0, 1]").cells["two"].difference == 0
+
+
+def test_other_data_and_classifiers_are_said(reports):
+    other = evaluate(Negative(corner_classifier(0.7)), corner_data(20), metrics=METRICS)
+    found = compare({"one": reports["negative"], "two": other})
+    assert "The data differ" in found.notes[2] and "The classifier differ" in found.notes[3]
+    assert len(compare(reports).notes) == 2
+
+
+def test_files_and_table(reports, tmp_path):
+    found = compare(reports)
+    found.save(tmp_path / "c.json")
+    assert json.loads((tmp_path / "c.json").read_text())["names"] == ["nothing", "negative", "truth"]
+    found.save(tmp_path / "c.csv")
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "c.csv").read_text())))
+    assert len(lines) == sum(len(one.cells) for one in found.lines)
+    console = rich.console.Console(width=200, record=True, file=io.StringIO())
+    console.print(found.console())
+    text = console.export_text()
+    assert "BETTER" in text and "validity (Val)" in text and "valid in all reports" in text
+    with pytest.raises(ValueError, match=r"path: expected a name ending in .json or .csv, got 'c.pdf'"):
+        found.save(tmp_path / "c.pdf")
+
+
+def test_from_saved_reports(reports, tmp_path):
+    for name, report in reports.items():
+        report.save(tmp_path / f"{name}.json")
+    again = compare({name: Report.load(tmp_path / f"{name}.json") for name in reports})
+    assert again == compare(reports)
+
+
+def test_wrong_arguments(reports):
+    with pytest.raises(ValueError, match="reports: expected at least 2, got 1"):
+        compare({"one": reports["truth"]})
+    with pytest.raises(ValueError, match="baseline: expected one of nothing, negative, truth, got 'none'"):
+        compare(reports, baseline="none")
