@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from obverse.batches import Step
 from obverse.classification import ClassifierTraining
 from obverse.classifier import Classifier
 from obverse.data.augment import DIGITS
 from obverse.data.base import MemoryDataset, Sample
 from obverse.networks.classifiers import LeNet, ResNet
-from obverse.training import Step, fit
+from obverse.training import fit
 from tiny_core import SHAPE, bright_data
 
 QUIET = {"progress": False, "precision": "float32"}

@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from obverse import checkpoint
+from obverse.batches import Batches, Step
 from obverse.data.base import MemoryDataset, Sample
-from obverse.training import Batches, Step, Trainable, fit, history_of, stop_requests, use_bf16
+from obverse.training import Trainable, fit, history_of, stop_requests, use_bf16
 from tiny_core import SHAPE, Toy, bright_data
 
 TESTS = Path(__file__).parent

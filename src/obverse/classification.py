@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW, Optimizer
 
+from obverse.batches import Step
 from obverse.classifier import Classifier
 from obverse.data.augment import Augment
 from obverse.data.base import Dataset, Sample
 from obverse.losses import class_loss
 from obverse.networks.classifiers import ARCHITECTURES
-from obverse.training import Moves, Step, Trainable
+from obverse.training import Moves, Trainable
 
 Architecture = Literal["LeNet", "ResNet"]
 
@@ -31,6 +32,8 @@ class ClassifierTraining(Trainable):
         width: channels of its first stage; None takes the architecture's own.
         learning_rate: Adam's, falling along half a cosine to nothing.
         weight_decay: AdamW's.
+        noise: deviation of Gaussian noise on the training images, in pixels' units; it keeps the decision from hanging on
+            patterns too faint to see.
         balance: whether every batch holds every class equally often.
         augment: random geometry of the training images.
         seed: of the initial weights.
@@ -45,6 +48,7 @@ class ClassifierTraining(Trainable):
     width: int | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
+    noise: float = 0.0
     balance: bool = False
     augment: Augment = field(default_factory=Augment)
     seed: int = 0
@@ -86,6 +90,8 @@ class ClassifierTraining(Trainable):
     def train_step(self, batch: Sample, step: Step) -> Moves:
         """Yield the cross entropy of one batch."""
         image = self.augment(batch.image, step.uniform(batch.image.new_empty(len(batch), 6)))
+        if self.noise > 0:
+            image = (image + self.noise * step.normal(image)).clamp(0, 1)
         if batch.label is None:
             raise ValueError("data: expected labels, got none; a classifier learns from labels")
         with torch.random.fork_rng(devices=[]):  # dropout
@@ -108,7 +114,7 @@ class ClassifierTraining(Trainable):
         return {
             "method": "classifier", "architecture": self.architecture, "classes": list(self.classes),
             "image_shape": list(self.image_shape), "width": self.width, "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay, "balance": self.balance, "augment": vars(self.augment).copy(),
+            "weight_decay": self.weight_decay, "noise": self.noise, "balance": self.balance, "augment": vars(self.augment).copy(),
             "seed": self.seed,
         }  # fmt: skip
 

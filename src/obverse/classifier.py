@@ -18,6 +18,7 @@ from obverse.checkpoint import load_tensors, read_json, save_folder
 from obverse.data.base import Dataset, check_images
 from obverse.explanation import NotApplicable
 from obverse.networks.blocks import memory_format
+from obverse.weights import fill, own_architecture, program
 
 Head = Literal["softmax", "multilabel"]
 Outputs = Literal["logits", "probabilities"]
@@ -284,8 +285,8 @@ class Classifier:
             raise FileNotFoundError(f"classifier: nothing at {path}; train one with `obverse fit classifier`")
         if path.is_dir():
             settings = read_json(path / "classifier.json")
-            module = module or _own_architecture(settings, path)
-            _fill(module, load_tensors(path / "weights.safetensors"), path)
+            module = module or own_architecture(settings, path)
+            fill(module, load_tensors(path / "weights.safetensors"), path)
             loaded = Classifier(
                 module,
                 settings["classes"],
@@ -305,13 +306,13 @@ class Classifier:
         if path.suffix == ".safetensors":
             if module is None:
                 raise ValueError(f"module: needed to read {path}: weights alone do not say what network they fill")
-            _fill(module, load_tensors(path), path)
+            fill(module, load_tensors(path), path)
             return Classifier(
                 module, classes, image_shape, head=head, outputs=outputs, mean=mean, std=std, device=device
             )
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         wrapped = Classifier.__new__(Classifier)  # no copy: nobody else holds a program that was just read
-        program = _frozen(_program(path, trust), device)
+        program = _frozen(program(path, trust), device)
         wrapped._setup(program, classes, image_shape, head, outputs, mean, std, device)
         wrapped._probe()
         return wrapped
@@ -421,40 +422,3 @@ def _last_operation(out: Tensor) -> str:
     while node is not None and node.name().startswith(reshapes):
         node = node.next_functions[0][0]
     return "" if node is None else node.name()
-
-
-def _own_architecture(settings: dict[str, object], path: Path) -> nn.Module:
-    from obverse.networks.classifiers import build  # only a folder of our own needs the architectures
-
-    architecture = settings["architecture"]
-    if not isinstance(architecture, dict):
-        raise ValueError(f"module: {path} holds an architecture that is not obverse's own; pass the empty network as "
-                         "Classifier.load(path, module)")  # fmt: skip
-    return build(architecture)
-
-
-def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"module: the weights in {path} do not fit it: {error}") from error
-
-
-def _program(path: Path, trust: bool) -> nn.Module:
-    if not trust and path.suffix in {".pt2", ".ts"}:
-        raise ValueError(f"trust: {path} is a program that can carry code; pass trust=True if you know its source")
-    if path.suffix == ".pt2":
-        exported: nn.Module = torch.export.load(str(path)).module()
-        return exported
-    try:
-        if not trust:
-            raise RuntimeError
-        scripted: nn.Module = torch.jit.load(str(path), map_location="cpu")
-        return scripted
-    except RuntimeError:
-        raise ValueError(
-            f"classifier: {path} is refused: a pickle runs code when it is read. Convert it once where you trust it: "
-            "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors'), then "
-            "Classifier.load('weights.safetensors', module, classes=..., image_shape=...). A TorchScript program "
-            "loads with trust=True"
-        ) from None

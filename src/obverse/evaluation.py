@@ -77,7 +77,7 @@ def evaluate(
     context = Context(
         explainer=explainer, data=data, reference=reference, validation=validation,
         second_classifier=second_classifier, attribute_classifier=attribute_classifier, recogniser=recogniser,
-        judges=None if judges is None else Path(judges),        target=target, seed=seed, batch_size=batch_size,
+        judges=None if judges is None else Path(judges), target=target, seed=seed, batch_size=batch_size,
     )  # fmt: skip
     if len(data) == 0:
         raise ValueError("data: expected at least one image, got none; check the split or the filter")
@@ -87,13 +87,7 @@ def evaluate(
     run.probe()
     run.stream(answers, precision)
     found, rows, values = run.results()
-    settings = {
-        "explainer": explainer.describe(), "data": _describe(data), "target": target, "answers": answers,
-        "precision": precision, "seed": seed, "batch size": batch_size,
-        **{name: _describe(other) for name, other in (("reference", reference), ("validation", validation)) if other},
-        "second classifier": None if second_classifier is None else second_classifier.fingerprint,
-        "classifier accuracy on these images": run.accuracy,
-    }  # fmt: skip
+    settings = _settings(context, answers, precision) | {"classifier accuracy on these images": run.accuracy}
     return Report(
         title=f"{explainer.name} on {data.name} {data.split}".strip(), rows=tuple(rows), counts=run.counts,
         skipped=run.skipped, failures=run.failures, settings=settings,
@@ -101,6 +95,19 @@ def evaluate(
         training=() if history is None else history.curve, values=values,
         identity=torch.stack([found.image, found.source, found.target], 1), group=found.group, examples=run.examples,
     )  # fmt: skip
+
+
+def _settings(context: Context, answers: int, precision: Precision) -> dict[str, Any]:
+    """Return what one needs to do the same again."""
+    judge = context.second_classifier
+    others = {"reference": context.reference, "validation": context.validation}
+    return {
+        "explainer": context.explainer.describe(), "data": _describe(context.data), "target": context.target,
+        "answers": answers, "precision": precision, "seed": context.seed, "batch size": context.batch_size,
+        **{name: _describe(data) for name, data in others.items() if data is not None},
+        "second classifier": None if judge is None else judge.fingerprint,
+        "judges": None if context.judges is None else str(context.judges),
+    }  # fmt: skip
 
 
 def _describe(data: Dataset) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from torch import Tensor
 from obverse.checkpoint import load_tensors, read_json, save_folder, settled, write_json
 
 if TYPE_CHECKING:
-    from obverse.training import Trainable, _State
+    from obverse.state import State
+    from obverse.training import Trainable
 
 Existing = Literal["refuse", "resume", "overwrite"]
 
@@ -62,7 +63,7 @@ class RunFolder:
         wait()  # and has written before the others read
         return RunFolder(folder, main=main)
 
-    def restore(self, state: _State) -> None:
+    def restore(self, state: State) -> None:
         """Put the last state back, if there is one."""
         if self.path is None or not (self.path / "checkpoint").exists():
             return
@@ -82,7 +83,7 @@ class RunFolder:
         if (self.path / "best").exists():
             state.best = load_tensors(self.path / "best" / "networks.safetensors")
 
-    def save(self, state: _State) -> None:
+    def save(self, state: State) -> None:
         """Write the last state, whole or not at all."""
         if not self._writes or self.path is None:
             return

@@ -9,7 +9,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,10 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from obverse.batches import Batches, Step
 from obverse.checkpoint import read_json, save_folder, settled
-from obverse.data.base import Dataset, MemoryDataset, Sample
+from obverse.data.base import Dataset, Sample
 from obverse.progress import Progress
 from obverse.runs import Existing, RunFolder
+from obverse.state import State
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -28,48 +30,6 @@ if TYPE_CHECKING:
 Moves = Generator[tuple[str, Mapping[str, Tensor]], None, None]
 """What `train_step` yields: (player, named weighted losses)."""
 Precision = Literal["auto", "float32", "bf16"]
-
-
-@dataclass
-class Step:
-    """What a training step may know of the run.
-
-    Args:
-        index, total: the step's number, from 0, and how many there are.
-        seed: of the run; noise depends on seed and index only, not on how many processes there are.
-        rows: images in this process's batch.
-        blocks: groups in the batch (equal numbers of each, sorted).
-        rank, world: this process and how many there are.
-        device: where noise is wanted.
-    """
-
-    index: int
-    total: int
-    seed: int
-    rows: int
-    blocks: int = 1
-    rank: int = 0
-    world: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    def __post_init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.index)
-
-    def normal(self, like: Tensor) -> Tensor:
-        """Return standard normal noise of the shape of `like`, whose first axis is the batch or one group of it."""
-        return self._draw(torch.randn, like.shape)
-
-    def uniform(self, like: Tensor) -> Tensor:
-        """Return uniform noise in [0, 1) of the shape of `like`, whose first axis is the batch or one group of it."""
-        return self._draw(torch.rand, like.shape)
-
-    def _draw(self, draw: Any, shape: torch.Size) -> Tensor:
-        # the whole batch's noise, then this process's rows of every group
-        rows, blocks = shape[0], self.blocks if shape[0] == self.rows else 1
-        each = rows // blocks
-        noise = draw(blocks, each * self.world, *shape[1:], generator=self.generator)
-        mine: Tensor = noise[:, self.rank * each : (self.rank + 1) * each].reshape(shape)
-        return mine.to(self.device)
 
 
 class Trainable(ABC):
@@ -200,7 +160,7 @@ def fit(
         raise ValueError("validation: expected at least one image, got none; check the split, or leave it out")
     batches = Batches(trainable, data, batch_size, seed, rank, world, device)
     players = trainable.players()
-    state = _State(networks, players, average)
+    state = State(networks, players, average)
     facts = None if data is None else {"name": data.name, "shape": list(data.image_shape), "count": len(data)}
     settings = {"data": facts, "steps": steps, "batch_size": batch_size, "average": average, "precision": precision, "seed": seed}
     folder = RunFolder.open(run_dir, trainable.describe(), settings, existing, main=accelerator.is_main_process,
@@ -287,7 +247,7 @@ def _take_step(
 
 
 def _validate(
-    trainable: Trainable, state: _State, validation: Dataset | None, shown: Dataset | None
+    trainable: Trainable, state: State, validation: Dataset | None, shown: Dataset | None
 ) -> tuple[float | None, Tensor | None]:
     """Score the averaged weights, and draw them."""
     trainable.networks.eval()
@@ -300,112 +260,6 @@ def _validate(
             raise FloatingPointError(f"step {state.step}: the validation score is {score}; check {type(trainable).__name__}"
                                      ".validate and the validation images")  # fmt: skip
     return score, picture
-
-
-class _State:
-    """All that a run must keep to go on exactly: weights, averages, optimisers, counters, the best so far."""
-
-    def __init__(self, networks: nn.ModuleDict, players: dict[str, Optimizer], average: float) -> None:
-        self.networks, self.players, self.decay = networks, players, average
-        self.rates = {name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in players.items()}
-        self.average = {k: v.detach().clone() for k, v in networks.named_parameters()}
-        self.step, self.seconds = 0, 0.0
-        self.best_step: int | None = None
-        self.best_score: float | None = None
-        self.best: dict[str, Tensor] | None = None
-        self.curve: list[tuple[int, float]] = []
-
-    def advance(self, seconds: float) -> None:
-        """Count a step and move the averages, quickly at first: the start is noise."""
-        self.step, self.seconds = self.step + 1, seconds
-        keep = min(self.decay, (1 + self.step) / (10 + self.step)) if self.decay else 0.0
-        own = dict(self.networks.named_parameters())
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.values()), [own[k].detach() for k in self.average], 1 - keep)
-
-    @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """The networks with averaged parameters; buffers stay as they are."""
-        own = {k: v.detach().clone() for k, v in self.networks.named_parameters()}
-        self._put(self.average)
-        try:
-            yield
-        finally:
-            self._put(own)
-
-    def remember_best(self) -> None:
-        """Keep the averaged weights, and the buffers of the moment, in memory."""
-        buffers = {k: v.detach().clone() for k, v in self.networks.named_buffers()}
-        self.best = {**{k: v.clone() for k, v in self.average.items()}, **buffers}
-
-    def load_best(self) -> None:
-        """Put the best weights into the networks."""
-        if self.best is not None:
-            self.networks.load_state_dict(self.best, strict=False)  # buffers that are not saved stay
-
-    def _put(self, values: Mapping[str, Tensor]) -> None:
-        with torch.no_grad():
-            for key, parameter in self.networks.named_parameters():
-                parameter.copy_(values[key])
-
-
-class Batches:
-    """Which images each step gets: a function of (seed, step) alone, so that nothing must be saved to resume.
-
-    Every group is walked in a fresh random order an epoch; each process takes its rows of every group.
-    """
-
-    def __init__(
-        self, trainable: Trainable, data: Dataset | None, batch_size: int, seed: int, rank: int, world: int,
-        device: torch.device,
-    ) -> None:  # fmt: skip
-        self.seed, self.rank, self.device = seed, rank, device
-        self.data = data.to(device) if isinstance(data, MemoryDataset) else data
-        if data is not None and len(data) == 0:
-            raise ValueError("data: expected at least one image, got none; check the folder and the split")
-        groups = None if data is None else trainable.groups(data)
-        rows = torch.arange(0 if data is None else len(data)) if groups is None else groups.cpu()
-        if groups is None:
-            self.members = [rows]
-        else:
-            self.members = [(rows == g).nonzero().flatten() for g in rows.unique().tolist() if g >= 0]
-            if not self.members:
-                raise ValueError(f"data: {type(trainable).__name__} can use none of these {len(rows)} images; "
-                                 "check the labels and what the classifier decides")  # fmt: skip
-        self.blocks = len(self.members)
-        if batch_size % (self.blocks * world):
-            raise ValueError(f"batch_size: expected a multiple of {self.blocks * world} ({self.blocks} groups x {world} "
-                             f"processes), got {batch_size}")  # fmt: skip
-        self.rows = batch_size // world
-        self._each = batch_size // self.blocks  # of one group, over all processes
-        self._mine = self._each // world
-        self._orders: dict[int, tuple[int, Tensor]] = {}
-
-    def __call__(self, index: int) -> Sample:
-        """Return this process's rows of step `index`, sorted by group."""
-        if self.data is None:
-            return Sample(image=torch.empty(0, device=self.device))
-        rows = torch.cat([self._rows(group, index) for group in range(self.blocks)])
-        batch = self.data[rows].to(self.device)
-        image = batch.image.contiguous(memory_format=torch.channels_last)
-        return Sample(**{**vars(batch), "image": image})
-
-    def _rows(self, group: int, index: int) -> Tensor:
-        members, start = self.members[group], index * self._each + self.rank * self._mine
-        positions = torch.arange(start, start + self._mine)
-        epochs = positions // len(members)
-        rows = torch.empty_like(positions)
-        for epoch in epochs.unique().tolist():
-            here = epochs == epoch
-            rows[here] = members[self._order(group, epoch)[positions[here] % len(members)]]
-        return rows
-
-    def _order(self, group: int, epoch: int) -> Tensor:
-        cached = self._orders.get(group)
-        if cached is None or cached[0] != epoch:
-            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) * 1_009 + group)
-            cached = self._orders[group] = (epoch, torch.randperm(len(self.members[group]), generator=generator))
-        return cached[1]
 
 
 @contextlib.contextmanager

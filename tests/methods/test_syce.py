@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
+from obverse.batches import Step
 from obverse.classifier import Classifier
 from obverse.data.augment import DIGITS, Augment
 from obverse.data.base import MemoryDataset, Sample
 from obverse.methods.syce import CyCE, SyCE
-from obverse.training import Step, fit
+from obverse.training import fit
 from tiny_core import SHAPE, bright_classifier, bright_data
 
 SMALL = {"width": 4, "depth": 2, "critic_width": 3, "critic_levels": 2, "seed": 2}

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
 from obverse.baselines.common import blur, check_positive
+from obverse.batches import Step
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, LearnedExplainer, Query
-from obverse.training import Moves, Step
+from obverse.training import Moves
 
 SMALL = 1e-7
 

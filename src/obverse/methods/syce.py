@@ -22,13 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from obverse.batches import Step
 from obverse.data.augment import Augment
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, LearnedExplainer, Query
 from obverse.losses import class_loss, fake_loss, gradient_penalty, l1_l2, real_loss
 from obverse.networks.critics import Critic
 from obverse.networks.translators import Norm, UNet
-from obverse.training import Moves, Step
+from obverse.training import Moves
 
 
 @dataclass(eq=False, kw_only=True)
@@ -37,6 +38,8 @@ class _Translation(LearnedExplainer):
 
     Args:
         cycle: lambda of the cycle distance, eq. 13.
+        identity: lambda of leaving images alone that are decided as wanted already (not the paper's, but CycleGAN's: it
+            keeps a generator from painting the same pattern over every image).
         adversarial_class: lambda of the class of the counterfactual, eq. 9.
         cycle_class: lambda of the class of the cycled image, eq. 14.
         realism: lambda of the critic's opinion, eq. 21.
@@ -55,6 +58,7 @@ class _Translation(LearnedExplainer):
     """
 
     cycle: float = 2.0
+    identity: float = 0.0
     adversarial_class: float = 0.2
     cycle_class: float = 0.005
     realism: float = 0.25
@@ -139,6 +143,13 @@ class _Translation(LearnedExplainer):
                 losses[f"penalty_{i}"] = weight * gradient_penalty(critic, real[i], fake, share)  # eq. 22
         yield "critics", losses
 
+    def _identity(self, i: int, real: list[Tensor]) -> dict[str, Tensor]:
+        """Return the loss of generator i on images that lie in its target domain already."""
+        if self.identity == 0:
+            return {}
+        kept = self.networks[f"generator_{i}"](real[1 - i])
+        return {f"identity_{i}": self.identity * (kept - real[1 - i]).abs().mean()}
+
     @abstractmethod
     def _generator_moves(self, real: list[Tensor], decided: list[Tensor], fakes: list[Tensor]) -> Moves:
         """Yield the generators' moves and put the two batches of counterfactuals into `fakes`."""
@@ -187,7 +198,7 @@ class SyCE(_Translation):
                 f"stable_class_{i}": self.stable_class * class_loss(logits[1], decided[i]),  # eq. 12
                 f"cycle_{i}": self.cycle * l1_l2(x, cycled),  # eq. 13
                 f"cycle_class_{i}": self.cycle_class * class_loss(logits[2], decided[i]),  # eq. 14
-            }
+            } | self._identity(i, real)
 
     def answer(self, query: Query) -> Answer:
         """Return eqs 5 and 7 for the generator of each image's decision."""
@@ -231,6 +242,7 @@ class CyCE(_Translation):
             losses[f"realism_{i}"] = self.realism * real_loss(critics[1 - i](adversary))  # eq. 21
             losses[f"cycle_{i}"] = self.cycle * l1_l2(x, cycled)  # eq. 13
             losses[f"cycle_class_{i}"] = self.cycle_class * class_loss(logits[1], decided[i])  # eq. 14
+            losses |= self._identity(i, real)
         yield "generators", losses
 
     def answer(self, query: Query) -> Answer:

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
+from obverse.batches import Step
 from obverse.checkpoint import load_tensors, read_json, save_folder, settled
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
 from obverse.explanation import NotApplicable
 from obverse.metrics.base import NEEDS, Context
-from obverse.training import Moves, Step, Trainable, fit
+from obverse.training import Moves, Trainable, fit
 
 
 def halvings(side: int) -> int:

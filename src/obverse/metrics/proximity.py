@@ -154,10 +154,16 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     parts = []
     size = max(1, AT_ONCE // first[0].numel())
     for one, other in zip(first.split(size), second.split(size)):
-        found = structural_similarity_index_measure(one, other, data_range=1.0, reduction="none", return_full_image=True)
+        found = structural_similarity_index_measure(
+            one, other, data_range=1.0, reduction="none", return_full_image=True
+        )
         if not isinstance(found, tuple):
-            raise TypeError(f"SSIM: expected value and map from torchmetrics, got {type(found).__name__}; check its version")
-        parts.append(found[1][..., 5:-5, 5:-5].flatten(1).mean(1))  # whole windows only, as printed; it mirrors the border
+            raise TypeError(
+                f"SSIM: expected value and map from torchmetrics, got {type(found).__name__}; check its version"
+            )
+        parts.append(
+            found[1][..., 5:-5, 5:-5].flatten(1).mean(1)
+        )  # whole windows only, as printed; it mirrors the border
     return torch.cat(parts).clamp(-1, 1) if parts else first.new_zeros(0)
 
 

@@ -59,14 +59,16 @@ def interval_of(
         group: (N,) integers; whole groups are drawn. None draws rows.
         seed, resamples: as for `interval`.
     """
-    members = _members(n, group)
-    if len(members) < 2:
+    members = None if group is None else _members(group)
+    count = n if members is None else len(members)
+    if count < 2:
         return None
     generator = torch.Generator().manual_seed(seed)
     figures = []
     for _ in range(resamples):
-        drawn = torch.randint(len(members), (len(members),), generator=generator)
-        figures.append(statistic(torch.cat([members[k] for k in drawn.tolist()])))
+        drawn = torch.randint(count, (count,), generator=generator)
+        rows = drawn if members is None else torch.cat([members[k] for k in drawn.tolist()])
+        figures.append(statistic(rows))
     low, high = _percentiles(torch.tensor(figures, dtype=torch.float64))
     shift = statistic(torch.arange(n)) - sum(figures) / len(figures)
     return low + shift, high + shift
@@ -89,7 +91,8 @@ def paired_interval(
                          "compare explainers on the same images")  # fmt: skip
     gap = first.double() - second.double()
     if bool((gap == gap[0]).all()):  # every pair differs by the same amount: nothing to resample
-        return float(gap[0]), (float(gap[0]), float(gap[0])) if len(_members(len(gap), group)) > 1 else None
+        several = len(gap if group is None else group.unique()) > 1
+        return float(gap[0]), (float(gap[0]), float(gap[0])) if several else None
     return float(gap.mean()), interval(gap, group, seed=seed, resamples=resamples)
 
 
@@ -108,9 +111,7 @@ def _by_group(values: Tensor, group: Tensor | None) -> tuple[Tensor, Tensor]:
     return totals, torch.bincount(index, minlength=size).double()
 
 
-def _members(n: int, group: Tensor | None) -> list[Tensor]:
-    if group is None:
-        return list(torch.arange(n).split(1))
+def _members(group: Tensor) -> list[Tensor]:
     order = group.cpu().argsort(stable=True)
     sizes = group.cpu().unique(return_counts=True)[1]
     return list(order.split(sizes.tolist()))

@@ -38,9 +38,9 @@ def memory_format(module: nn.Module) -> torch.memory_format:
     ends the process (measured: 4 and 8 channels; 12 and more are fine).
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d) and layer.in_channels <= 8:
-            if set(layer.kernel_size) == {1} and set(layer.stride) != {1}:
-                return torch.contiguous_format
+        small = isinstance(layer, nn.Conv2d) and layer.in_channels <= 8
+        if small and set(layer.kernel_size) == {1} and set(layer.stride) != {1}:
+            return torch.contiguous_format
     return torch.channels_last
 
 

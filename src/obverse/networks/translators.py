@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import torch
@@ -37,7 +38,7 @@ class UNet(nn.Module):
         self.factor, self.adds = 2**depth, residual
         widths = [width * 2**level for level in range(depth + 1)]
         self.stem = nn.Sequential(_block(channels, width, norm), _block(width, width, norm))
-        self.down = nn.ModuleList(_block(a, b, norm) for a, b in zip(widths, widths[1:]))
+        self.down = nn.ModuleList(_block(a, b, norm) for a, b in itertools.pairwise(widths))
         self.residual = nn.ModuleList(
             nn.Sequential(*(_block(b, b, norm) for _ in range(3))) for b in widths[1:]
         )

@@ -23,6 +23,32 @@ from obverse.report.summary import Answers
 T = TypeVar("T")
 
 
+class Store:
+    """Rows that come batch by batch, in one block of memory that is there from the start.
+
+    A small tensor kept a batch would lie between the large ones that come and go, and the C library's heap would grow
+    with the number of batches.
+
+    Args:
+        most: how many rows there can be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.count = most, 0
+        self.block: Tensor | None = None
+
+    def add(self, rows: Tensor) -> None:
+        """Append (N,) or (N, D)."""
+        if self.block is None:
+            self.block = torch.empty(self.most, *rows.shape[1:], dtype=rows.dtype)
+        self.block[self.count : self.count + len(rows)] = rows
+        self.count += len(rows)
+
+    def all(self) -> Tensor:
+        """Return what was appended."""
+        return torch.zeros(0) if self.block is None else self.block[: self.count]
+
+
 class Run:
     """One pass of a data set through an explainer and the metrics, and what is kept of it.
 
@@ -39,9 +65,10 @@ class Run:
         self.probed: dict[str, list[Row]] = {}
         self.curves: dict[str, tuple[list[float], list[float]]] = {}
         self.curve_sums: dict[str, tuple[Tensor, int]] = {}
-        self.values: dict[str, list[Tensor]] = {}
-        self.features: dict[str, list[Tensor]] = {}
-        self.facts: dict[str, list[Tensor]] = {name: [] for name in ("image", "source", "target", "group", "right")}
+        self.values: dict[str, Store] = {}
+        self.features: dict[str, Store] = {}
+        self.facts: dict[str, Store] = {}
+        self.most = 0
         self.counts = {"images": 0, "answers": 0, "that count": 0, "left out (already decided as asked)": 0}
         self.by_metric: dict[str, float] = {}
         self.times = {"explaining": 0.0, "measuring": 0.0, "probes": 0.0, "preparing": 0.0}
@@ -70,6 +97,7 @@ class Run:
     def stream(self, answers: int, precision: Precision) -> None:
         """Explain batch by batch and take each metric's figures or features."""
         context, active, start = self.context, None, 0
+        self.most = answers * len(context.data)
         for batch in context.data.batches(context.batch_size, context.classifier.device):
             check_fields(batch, len(context.data.classes))
             began = time.perf_counter()
@@ -100,7 +128,7 @@ class Run:
         for name, value in (("image", index), ("source", explanation.source), ("target", explanation.target),
                             ("group", group), ("right", right)):  # fmt: skip
             if value is not None:
-                self.facts[name].append(value.cpu())
+                self.facts.setdefault(name, Store(self.most)).add(value.cpu())
         shared: dict[str, Tensor] = {}
         for metric in list(active):
             if isinstance(metric, ImageMetric):
@@ -116,7 +144,7 @@ class Run:
                 active.remove(metric)
             else:
                 shared[key] = values
-                store.setdefault(key, []).append(values)
+                store.setdefault(key, Store(self.most)).add(values)
 
     def _figures(self, metric: ImageMetric, explanation: Explanation, sample: Sample) -> Tensor:
         """Return (N,) figures, NaN for the rows that have none."""
@@ -135,7 +163,7 @@ class Run:
                              f"{tuple(figures.shape)}, {wrong} not finite; mend the metric's __call__")  # fmt: skip
         if curve is not None:
             total, count = self.curve_sums.get(metric.label, (torch.zeros(curve.shape[1], dtype=torch.float64), 0))
-            self.curve_sums[metric.label] = total + curve.double().sum(0).cpu(), count + len(curve)
+            self.curve_sums[metric.label] = total.add_(curve.double().sum(0).cpu()), count + len(curve)
         whole[applies.cpu()] = figures
         return whole
 
@@ -206,13 +234,13 @@ class Run:
         Raises:
             ValueError: no answer counts.
         """
-        if not self.facts["image"]:
+        if "image" not in self.facts:
             raise ValueError(f"target: all {self.counts['answers']} answers were left out, since the images were "
                              "already decided as asked; choose another target, or None")  # fmt: skip
-        facts = {name: torch.cat(parts) for name, parts in self.facts.items() if parts}
+        facts = {name: store.all() for name, store in self.facts.items()}
         answers = Answers(facts["image"], facts["source"], facts["target"], facts.get("group"),
                           self.context.classifier.classes, self.context.seed)  # fmt: skip
-        values = {label: torch.cat(parts) for label, parts in self.values.items() if label not in self.failures}
+        values = {label: store.all() for label, store in self.values.items() if label not in self.failures}
         if "right" in facts:
             self.accuracy = float(facts["right"].float().mean())
         rows = self._rows(answers, values)
@@ -234,7 +262,7 @@ class Run:
             if isinstance(metric, ImageMetric):
                 found = answers.rows_of_values(metric, values[label])
             elif isinstance(metric, SetMetric):
-                features = torch.cat(self.features[metric.features_of])
+                features = self.features[metric.features_of].all()
                 found = self._try(metric, "measuring", partial(answers.rows_of_features, metric, features))
             if label in self.curve_sums:
                 total, count = self.curve_sums[label]
