@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,3 +74,13 @@ class Table:
     seeds: tuple[int, ...] = (0,)
     paper: tuple[Paper, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def quick(self) -> Table:
+        """Return the same table with a few steps a training, to see that it runs."""
+
+        def few(training: Training) -> Training:
+            return dataclasses.replace(training, steps=4, validate_every=4)
+
+        second = None if self.second_classifier is None else few(self.second_classifier)
+        return dataclasses.replace(self, classifier=few(self.classifier), second_classifier=second, seeds=self.seeds[:1],
+                                   rows={name: few(row) for name, row in self.rows.items()})  # fmt: skip

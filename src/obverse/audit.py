@@ -177,6 +177,8 @@ def _randomised(
 def _reconstruction(explainer: Explainer, found: Explanation, autoencoder: nn.Module | None) -> Check:
     about = ("reconstruction only", "Is the decision kept when the method only reconstructs the image?",
              f"At least {KEPT:.0%} kept passes: flips come from what was changed on purpose.")  # fmt: skip
+    if found.counterfactual is None:
+        return _unasked(about, f"{explainer.name} makes no counterfactual")
     if found.stable is not None:
         again = found.stable
     elif autoencoder is not None:

@@ -23,10 +23,7 @@ from obverse.weights import fill, own_architecture, program
 Head = Literal["softmax", "multilabel"]
 Outputs = Literal["logits", "probabilities"]
 
-WITHOUT_GRADIENT = (
-    "occlusion, cxplain, nearest, CX-GAN, and the controls raw_image, image_minus_blur, random_map, identity, mean_image "
-    "and reconstruction"
-)
+WITHOUT_GRADIENT = "occlusion, cxplain, nearest, CX-GAN, and all controls but adversarial_noise (see obverse.BASELINES)"
 """Named when a method that needs a gradient meets a classifier that has none."""
 
 
@@ -312,8 +309,8 @@ class Classifier:
             )
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         wrapped = Classifier.__new__(Classifier)  # no copy: nobody else holds a program that was just read
-        program = _frozen(program(path, trust), device)
-        wrapped._setup(program, classes, image_shape, head, outputs, mean, std, device)
+        frozen = _frozen(program(path, trust), device)
+        wrapped._setup(frozen, classes, image_shape, head, outputs, mean, std, device)
         wrapped._probe()
         return wrapped
 

@@ -175,9 +175,10 @@ def fit(
                 folder.save_best(trainable)
             state.remember_best()
 
-    started, before, stopped_by = time.monotonic(), state.seconds, "steps"
+    spent = max_minutes is not None and state.seconds >= 60 * max_minutes  # by the run that is resumed
+    started, before, stopped_by = time.monotonic(), state.seconds, "max_minutes" if spent else "steps"
     with stop_requests() as asked, Progress(state.step, steps, batch_size, shown=progress and rank == 0) as bar:
-        while state.step < steps:
+        while state.step < steps and stopped_by == "steps":
             step = Step(state.step, steps, seed, batches.rows, batches.blocks, rank, world, device)
             for name, optimizer in players.items():
                 for group, base in zip(optimizer.param_groups, state.rates[name]):
@@ -202,7 +203,6 @@ def fit(
                 raise KeyboardInterrupt(f"stopped after step {state.step} of {steps}; {folder.remedy()}")
             if late and state.step < steps:
                 stopped_by = "max_minutes"
-                break
     state.load_best()
     networks.eval()
     curve = tuple(state.curve)

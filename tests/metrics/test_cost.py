@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import pytest
 
 from obverse.explainer import Answer, Query
-from obverse.metrics.cost import PeakMemory, Seconds
+from obverse.metrics.cost import PeakMemory, Seconds, affordable
 from tiny import Negative, corner_classifier, corner_data
 
 
@@ -37,3 +37,12 @@ def test_peak_memory_is_that_of_a_process_with_torch():
     (row,) = PeakMemory()(Negative(classifier), data, classifier)
     assert 50 < row.value < 100_000
     assert "whole process" in row.note
+
+
+def test_slow_methods_are_measured_on_fewer_images():
+    image = corner_data()[:].image
+    slow, quick = Slow(corner_classifier()), Negative(corner_classifier())
+    assert 3 <= affordable(slow, image, 2, 0.25) <= 6
+    assert affordable(slow, image, 2, 0.0) == 2
+    assert affordable(quick, image, 2, 60.0) == 24
+    assert affordable(slow, image[:1], 2, 0.0) == 1

@@ -72,11 +72,14 @@ def run(arguments: list[str]) -> int:
     print(f"\nclassifier accuracy {accuracy:.3f}")
     for row in (*report.headline(5), report.row("Dice, raw image (control)")):
         print(f"{row.label}: {row.text()}")
-    print(f"\nall figures with intervals: the report, and {out / 'report.json'}\n{(time.monotonic() - began) / 60:.1f} minutes\nreport: {path.resolve()}")
+    print(f"\nall figures with intervals: the report, and {out / 'report.json'}")
+    print(f"{(time.monotonic() - began) / 60:.1f} minutes\nreport: {path.resolve()}")
     return 0
 
 
-def _classifier(train: Dataset, validation: Dataset, test: Dataset, folder: Path, seed: int) -> tuple[Classifier, float]:
+def _classifier(
+    train: Dataset, validation: Dataset, test: Dataset, folder: Path, seed: int
+) -> tuple[Classifier, float]:
     job = ClassifierTraining(classes=train.classes, image_shape=train.image_shape, architecture="ResNet", width=8,
                              learning_rate=3e-3, noise=0.05, seed=seed)  # fmt: skip
     _fit(job, train, validation, folder, CLASSIFIER_STEPS, 64, seed)
@@ -87,7 +90,13 @@ def _classifier(train: Dataset, validation: Dataset, test: Dataset, folder: Path
 
 
 def _fit(
-    job: ClassifierTraining | CyCE, train: Dataset, validation: Dataset, folder: Path, steps: int, batch_size: int, seed: int
+    job: ClassifierTraining | CyCE,
+    train: Dataset,
+    validation: Dataset,
+    folder: Path,
+    steps: int,
+    batch_size: int,
+    seed: int,
 ) -> History:
     return fit(job, train, validation=validation, steps=steps, batch_size=batch_size, validate_every=50, run_dir=folder,
                existing="resume", seed=seed)  # fmt: skip

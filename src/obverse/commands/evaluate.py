@@ -26,6 +26,8 @@ class EvaluateOptions:
         data_dir: where the files of a named set are.
         split: train, validation or test.
         second_classifier: a classifier trained independently: does it see the flips too?
+        metrics: names of the figures wanted; default all that apply.
+        judges: folder where the networks that judge realism are kept between evaluations.
         out: the report; .html, .json or .csv.
         examples: explanations shown in the report.
         seed: of intervals and examples.
@@ -36,6 +38,8 @@ class EvaluateOptions:
     data_dir: Path | None = None
     split: str = "test"
     second_classifier: Path | None = None
+    metrics: tuple[str, ...] = ()
+    judges: Path | None = None
     out: Path = Path("report.html")
     examples: int = 48
     seed: int = 0
@@ -57,7 +61,8 @@ def run(arguments: list[str]) -> int:
     second = None if other is None else classifier_for(options.run, other)
     report = evaluate(
         explainer, splits[options.split], reference=splits["train"], validation=splits["validation"],
-        second_classifier=second, history=history_of(options.run), examples=options.examples, seed=options.seed,
+        second_classifier=second, history=history_of(options.run), metrics=options.metrics or None, judges=options.judges,
+        examples=options.examples, seed=options.seed,
     )  # fmt: skip
     Console().print(report.console())
     report.save(options.out)

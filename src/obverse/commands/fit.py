@@ -109,6 +109,10 @@ def _fit(job: Trainable, train: Dataset, validation: Dataset, options: FitOption
 
 
 def _said(history: History, folder: Path, follow: str) -> int:
-    score = "" if history.best_score is None else f", best validation score {history.best_score:.4f} at step {history.best_step}"
+    score = (
+        ""
+        if history.best_score is None
+        else f", best validation score {history.best_score:.4f} at step {history.best_step}"
+    )
     print(f"{history.steps} steps in {history.seconds / 60:.1f} minutes{score}; kept in {folder}\nnext: {follow}")
     return 0

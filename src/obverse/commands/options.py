@@ -81,7 +81,9 @@ class FitOptions:
             ValueError: both switches.
         """
         if self.resume and self.overwrite:
-            raise ValueError("resume, overwrite: expected one of the two, got both; resume goes on, overwrite starts again")
+            raise ValueError(
+                "resume, overwrite: expected one of the two, got both; resume goes on, overwrite starts again"
+            )
         return "resume" if self.resume else "overwrite" if self.overwrite else "refuse"
 
 

@@ -17,6 +17,7 @@ from obverse.data.base import Dataset, Sample
 from obverse.explainer import Explainer
 from obverse.explanation import Explanation, NotApplicable
 from obverse.metrics.base import Better, Context, Measured, Probe, SetMetric
+from obverse.metrics.cost import affordable
 from obverse.metrics.statistics import interval, interval_of
 from obverse.metrics.validity import QUESTION, made
 
@@ -28,12 +29,14 @@ class KnobCalibration(Probe):
     Args:
         bins: how many posteriors are asked for, at the centres of equal bins of [0, 1].
         images: how many images are asked, the first ones of a seeded order.
+        budget: seconds it may take; slow methods are asked for fewer images.
         seed: of that order.
         kept: what was measured, for the curve.
     """
 
     bins: int = 10
     images: int = 200
+    budget: float = 120.0
     seed: int = 0
     kept: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
@@ -58,7 +61,8 @@ class KnobCalibration(Probe):
     def __call__(self, explainer: Explainer, data: Dataset, classifier: Classifier) -> tuple[Measured, ...]:
         """Return rank correlation and mean absolute error, with intervals by image."""
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed))[: self.images]
-        asked = (torch.arange(self.bins) + 0.5) / self.bins
+        most = affordable(explainer, data[order].image.to(classifier.device), self.bins, self.budget)
+        order, asked = order[:most], (torch.arange(self.bins) + 0.5) / self.bins
         of, obtained = len(classifier.classes) - 1, []
         for rows in order.split(64):
             image = data[rows].image.to(classifier.device)
@@ -71,9 +75,9 @@ class KnobCalibration(Probe):
         bounds = interval_of(lambda rows: _rank_correlation(found[rows], asked), len(found), seed=self.seed)
         what = f"{self.bins} posteriors of {classifier.classes[of]}"
         rank = _rank_correlation(found, asked)
-        least, most = (None, None) if bounds is None else (bounds[0], min(bounds[1], 1.0))
+        least, top = (None, None) if bounds is None else (bounds[0], min(bounds[1], 1.0))
         return (
-            Measured(label="knob: rank correlation", value=rank, n=len(found), low=least, high=most, better="higher",
+            Measured(label="knob: rank correlation", value=rank, n=len(found), low=least, high=top, better="higher",
                      note=what),
             Measured(label="knob: mean absolute error", value=float(error.mean()), n=len(found), low=low, high=high,
                      better="lower", note=what),

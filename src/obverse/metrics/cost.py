@@ -55,7 +55,7 @@ class Seconds(Probe):
             size //= 2
         if size > 1:
             _timed(explainer, image[:size])  # batches of a new size are slow once
-        times: list[float] = []
+        times = [again] if size == 1 and again > self.budget / 4 else []
         while len(times) < 5 and (not times or time.perf_counter() - began < self.budget / 2):
             times.append(_timed(explainer, image[:size]))
         each = statistics.median(times) / size
@@ -64,6 +64,12 @@ class Seconds(Probe):
             Measured(label=f"seconds per image, batches of {size}", value=each, n=size * len(times), unit="s",
                      better="lower", note=f"{1 / each:.4g} images per second"),
         )  # fmt: skip
+
+
+def affordable(explainer: Explainer, image: Tensor, calls: int, budget: float) -> int:
+    """Return how many of the images can be explained `calls` times each within `budget` seconds; at least 2, or all."""
+    spent = _timed(explainer, image[:1]) * calls
+    return max(min(len(image), 2), min(len(image), int(budget / max(spent, 1e-6))))
 
 
 def _timed(explainer: Explainer, image: Tensor) -> float:
@@ -100,16 +106,16 @@ class PeakMemory(Probe):
 
     def __call__(self, explainer: Explainer, data: Dataset, classifier: Classifier) -> tuple[Measured, ...]:
         """Return the peak in MiB."""
-        image = data[slice(0, min(self.batch_size, len(data)))].image.to(classifier.device)
-        if image.is_cuda:
-            torch.cuda.reset_peak_memory_stats(image.device)
+        device, count = classifier.device, min(self.batch_size, len(data))
+        if device.type != "cuda":
+            return (Measured(label="peak memory", value=process_peak(), n=1, unit="MiB", better="lower",
+                             note="of the whole process so far"),)  # fmt: skip
+        image = data[slice(0, count)].image.to(device)
+        torch.cuda.reset_peak_memory_stats(device)
         explainer.explain(image)
-        if image.is_cuda:
-            peak, what = torch.cuda.max_memory_allocated(image.device) / 2**20, f"on {image.device}"
-        else:
-            peak, what = process_peak(), "of the whole process"
-        return (Measured(label="peak memory", value=peak, n=len(image), unit="MiB", better="lower",
-                         note=f"{what}, batches of {len(image)}"),)  # fmt: skip
+        peak = torch.cuda.max_memory_allocated(device) / 2**20
+        return (Measured(label="peak memory", value=peak, n=count, unit="MiB", better="lower",
+                         note=f"on {device}, batches of {count}"),)  # fmt: skip
 
 
 def process_peak() -> float:

@@ -15,6 +15,7 @@ from obverse.data.base import Dataset, Sample
 from obverse.explainer import Explainer
 from obverse.explanation import Explanation
 from obverse.metrics.base import Better, Context, ImageMetric, Measured, Probe
+from obverse.metrics.cost import affordable
 from obverse.metrics.localisation import evidence
 from obverse.metrics.maps import correlation
 from obverse.metrics.proximity import ssim
@@ -31,11 +32,13 @@ class RepeatAgreement(Probe):
     Args:
         images: how many are explained, the first ones of a seeded order.
         repeats: how often each.
+        budget: seconds it may take; slow methods are repeated on fewer images.
         seed: the first of the seeds.
     """
 
     images: int = 32
     repeats: int = 3
+    budget: float = 60.0
     seed: int = 0
 
     name: ClassVar[str] = "repeat_agreement"
@@ -58,6 +61,7 @@ class RepeatAgreement(Probe):
         """Return the agreement of maps and, where there are counterfactuals of 11 pixels and more, their SSIM."""
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed))[: self.images]
         image = data[order].image.to(classifier.device)
+        image = image[: affordable(explainer, image, self.repeats, self.budget)]
         answers = [explainer.explain(image, seed=self.seed + k) for k in range(self.repeats)]
         pairs = list(combinations(answers, 2))
         maps = torch.stack([correlation_or_equal(a.attribution, b.attribution) for a, b in pairs]).mean(0)

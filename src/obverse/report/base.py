@@ -24,7 +24,7 @@ from obverse.report.examples import Examples
 if TYPE_CHECKING:
     from rich.console import Group
 
-HEADLINE = ("validity", "transfer", "l1", "cout", "dice", "ncc", "twin_distance", "knob_calibration", "seconds")
+HEADLINE = ("validity", "transfer", "l1", "dice", "ncc", "cout", "twin_distance", "knob_calibration", "seconds")
 """The metrics that a report opens with, where it has them."""
 
 

@@ -43,12 +43,12 @@ class Examples:
         self.explanation, self.sample, self.index, self._priority = explanation, sample, index, priority
 
     def _choose(self, explanation: Explanation, priority: Tensor) -> Tensor:
-        """Return the rows to keep, kind by kind in turns, lowest priority first; grouped by kind."""
+        """Return the rows to keep: one of every kind, then the next of every kind, lowest priority first."""
         kinds = torch.stack([explanation.source, explanation.target, explanation.valid.long()], 1).cpu()
         kind = kinds.unique(dim=0, return_inverse=True)[1]
         order = priority.argsort()
         order = order[kind[order].argsort(stable=True)]
         sizes = torch.bincount(kind)
         turn = torch.cat([torch.arange(int(size)) for size in sizes]) if len(sizes) else order
-        kept = (turn.double() + priority[order].double()).argsort()[: self.limit].sort().values
+        kept = (turn.double() + priority[order].double()).argsort()[: self.limit]
         return order[kept]

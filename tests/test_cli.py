@@ -1,0 +1,137 @@
+"""The command line: exit codes, help, and the whole way from images to a report."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from obverse.cli import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Class folders of bright and dark grey pictures of 16 px."""
+    root, random = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for name, level in (("dark", 60), ("light", 190)):
+        (root / name).mkdir()
+        for index in range(40):
+            pixels = np.clip(level + random.normal(0, 12, (16, 16)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return root
+
+
+def run(*words):
+    return main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    """A classifier and an explainer, trained for a few steps through the command line."""
+    runs = tmp_path_factory.mktemp("runs")
+    data = ("--data", f"folder:{folder}", "--validate-every", 10, "--batch-size", 8)
+    for name, seed in (("net", 0), ("second", 1)):
+        assert (
+            run("fit", "classifier", *data, "--run-dir", runs / name, "--steps", 30, "--width", 4, "--seed", seed) == 0
+        )
+    small = ("--width", 4, "--critic-width", 4, "--critic-levels", 2, "--identity", 1.0, "--rotation", 5)
+    assert (
+        run("fit", "cyce", *data, "--classifier", runs / "net", "--run-dir", runs / "cyce", "--steps", 4, *small) == 0
+    )
+    return runs
+
+
+def test_help_and_usage(capsys):
+    assert run("--help") == 0
+    assert "obverse COMMAND" in capsys.readouterr().out
+    assert run() == 2
+    assert run("fit", "--help") == 0
+    assert "syce" in capsys.readouterr().out
+    assert run("--version") == 0
+
+
+def test_unknown_words_are_usage_errors(capsys):
+    assert run("explan") == 2
+    assert "unknown command 'explan'; expected one of demo, fit, explain, evaluate" in capsys.readouterr().err
+    assert run("fit", "sice") == 2
+    assert "unknown method 'sice'; expected classifier, syce, cyce" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        run("fit", "syce", "--stepps", 3)
+    assert stop.value.code == 2
+
+
+def test_help_of_a_method_lists_every_hyperparameter_with_its_meaning(capsys):
+    with pytest.raises(SystemExit) as stop:
+        run("fit", "syce", "--help")
+    assert stop.value.code == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for words in (
+        "--symmetry FLOAT",
+        "lambda of the distance to the stable image, eq. 11",
+        "--cycle FLOAT",
+        "(default: 2.0)",
+    ):
+        assert words in text
+
+
+def test_the_whole_way(trained, folder, tmp_path, capsys):
+    image = folder / "dark" / "0.png"
+    assert run("explain", trained / "cyce", image, "--target", "light", "--out", tmp_path / "out") == 0
+    assert json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (tmp_path / "out" / "0.png").exists()
+    assert "dark" in capsys.readouterr().out
+    second = ("--second-classifier", trained / "second", "--metrics", "validity", "transfer", "l1")
+    assert run("evaluate", trained / "cyce", "--split", "test", "--out", tmp_path / "report.html", *second) == 0
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    assert "report: " in capsys.readouterr().out
+    assert run("evaluate", trained / "cyce", "--second-classifier", trained / "net") == 1
+    assert "expected one trained independently" in capsys.readouterr().err
+    assert run("evaluate", trained / "cyce", "--metrics", "beauty") == 1
+    assert "beauty" in capsys.readouterr().err
+
+
+def test_a_run_is_not_overwritten_unless_asked(trained, folder, capsys):
+    words = (
+        "fit",
+        "classifier",
+        "--data",
+        f"folder:{folder}",
+        "--run-dir",
+        trained / "net",
+        "--batch-size",
+        8,
+        "--width",
+        4,
+    )
+    assert run(*words) == 1
+    assert "holds a run already" in capsys.readouterr().err
+    assert run(*words, "--resume", "--overwrite") == 1
+    assert "expected one of the two" in capsys.readouterr().err
+    assert run(*words, "--resume", "--steps", 30, "--validate-every", 10) == 0
+
+
+def test_failures_say_what_to_do(trained, tmp_path, capsys):
+    assert run("explain", tmp_path / "nothing", tmp_path / "x.png") == 1
+    assert "obverse: " in capsys.readouterr().err
+    assert run("explain", trained / "cyce", tmp_path / "x.png") == 1
+    assert "expected a picture file" in capsys.readouterr().err
+    (tmp_path / "text.png").write_text("not a picture")
+    assert run("explain", trained / "cyce", tmp_path / "text.png") == 1
+    assert "text.png" in capsys.readouterr().err
+    assert run("fit", "syce", "--data", "lesions", "--classifier", tmp_path / "none", "--run-dir", tmp_path / "r") == 1
+    assert "train one with `obverse fit classifier`" in capsys.readouterr().err
+    assert run("fit", "classifier", "--data", "dogs", "--run-dir", tmp_path / "r") == 1
+    assert "spec: expected one of lesions" in capsys.readouterr().err
+
+
+@pytest.mark.process
+def test_help_is_quick():
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "obverse", "--help"], capture_output=True, text=True, check=True)
+    assert "obverse COMMAND" in done.stdout
+    assert (
+        time.perf_counter() - began < 5
+    )  # 0.1 s of work; the benchmark `speed` measures it, a busy machine may be slow
