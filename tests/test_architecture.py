@@ -22,7 +22,7 @@ LEVELS = [
     {"report", "evaluation", "compare", "audit"},
     {"methods", "baselines", "metrics"},
     {"explainer", "generative", "training", "search", "losses", "classification", "batches", "state"},
-    {"classifier", "explanation", "data", "checkpoint", "runs", "progress", "networks", "weights"},
+    {"classifier", "explanation", "data", "checkpoint", "runs", "progress", "networks", "modules"},
 ]
 COMMANDS = {"__main__.py", "cli.py", "cli", "commands", "app"}  # nothing else imports them, and they alone may print
 MOST_LINES, MOST_IN_A_FUNCTION = 400, 80

@@ -55,7 +55,7 @@ def test_help_and_usage(capsys):
 
 def test_unknown_words_are_usage_errors(capsys):
     assert run("explan") == 2
-    assert "unknown command 'explan'; expected one of demo, fit, explain, evaluate" in capsys.readouterr().err
+    assert "unknown command 'explan'; expected one of demo, fit, explain, evaluate, compare, audit" in capsys.readouterr().err
     assert run("fit", "sice") == 2
     assert "unknown method 'sice'; expected classifier, syce, cyce" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
@@ -77,6 +77,7 @@ def test_help_of_a_method_lists_every_hyperparameter_with_its_meaning(capsys):
         assert words in text
 
 
+@pytest.mark.process
 def test_the_whole_way(trained, folder, tmp_path, capsys):
     image = folder / "dark" / "0.png"
     assert run("explain", trained / "cyce", image, "--target", "light", "--out", tmp_path / "out") == 0
@@ -91,6 +92,21 @@ def test_the_whole_way(trained, folder, tmp_path, capsys):
     assert "expected one trained independently" in capsys.readouterr().err
     assert run("evaluate", trained / "cyce", "--metrics", "beauty") == 1
     assert "beauty" in capsys.readouterr().err
+
+
+@pytest.mark.process
+def test_compare_and_audit(trained, tmp_path, capsys):
+    figures = ("--metrics", "validity", "l1")
+    assert run("compare", trained / "cyce", "--baseline", "identity", "nearest", *figures, "--out", tmp_path / "c") == 0
+    assert "compared with cyce" in capsys.readouterr().out
+    names = set(json.loads((tmp_path / "c" / "comparison.json").read_text())["names"])
+    assert names == {"cyce", "identity", "nearest"} and (tmp_path / "c" / "identity.html").exists()
+    assert run("compare", trained / "cyce", "--baseline", "cxplain") == 1
+    assert "needs a network that is trained first" in capsys.readouterr().err
+    assert run("compare", trained / "cyce", trained / "cyce") == 1
+    assert "got the same name twice" in capsys.readouterr().err
+    code = run("audit", trained / "cyce", "--baseline", "identity", "--images", 8, "--out", tmp_path / "audit.json")
+    assert code == (0 if json.loads((tmp_path / "audit.json").read_text())["passed"] else 1)
 
 
 def test_a_run_is_not_overwritten_unless_asked(trained, folder, capsys):

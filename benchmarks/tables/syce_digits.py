@@ -13,7 +13,7 @@ TABLE = Table(
     classifier=LENET,
     second_classifier=LENET,
     rows={
-        "SyCE": Training(method="syce", settings=RATES, steps=3000, batch_size=64, max_minutes=45),
+        "SyCE": Training(method="syce", settings=RATES, steps=2400, batch_size=64, max_minutes=45),
     },
     metrics=(
         "validity",

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from obverse import data as data
+    from obverse.audit import audit as audit
+    from obverse.baselines import BASELINES as BASELINES
     from obverse.classification import ClassifierTraining as ClassifierTraining
     from obverse.classifier import Classifier as Classifier
+    from obverse.compare import compare as compare
     from obverse.data.base import Dataset as Dataset
     from obverse.data.base import MemoryDataset as MemoryDataset
     from obverse.data.base import Sample as Sample
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "BASELINES": "baselines",
     "Classifier": "classifier",
     "ClassifierTraining": "classification",
     "CyCE": "methods.syce",
@@ -49,6 +53,8 @@ _PUBLIC = {
     "Sample": "data.base",
     "SyCE": "methods.syce",
     "Trainable": "training",
+    "audit": "audit",
+    "compare": "compare",
     "evaluate": "evaluation",
     "fit": "training",
     "load": "methods",

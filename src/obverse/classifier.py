@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import json
@@ -17,8 +16,8 @@ from torch.nn import functional as F
 from obverse.checkpoint import load_tensors, read_json, save_folder
 from obverse.data.base import Dataset, check_images
 from obverse.explanation import NotApplicable
+from obverse.modules import fill, frozen, last_operation, own_architecture, program, reached
 from obverse.networks.blocks import memory_format
-from obverse.weights import fill, own_architecture, program
 
 Head = Literal["softmax", "multilabel"]
 Outputs = Literal["logits", "probabilities"]
@@ -67,7 +66,7 @@ class Classifier:
             raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}; wrap a plain function "
                             "with Classifier.black_box(function, classes, image_shape)")  # fmt: skip
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._setup(_frozen(copy.deepcopy(module), device), classes, image_shape, head, outputs, mean, std, device)
+        self._setup(frozen(copy.deepcopy(module), device), classes, image_shape, head, outputs, mean, std, device)
         self._probe()
 
     def _setup(
@@ -309,8 +308,8 @@ class Classifier:
             )
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         wrapped = Classifier.__new__(Classifier)  # no copy: nobody else holds a program that was just read
-        frozen = _frozen(program(path, trust), device)
-        wrapped._setup(frozen, classes, image_shape, head, outputs, mean, std, device)
+        ready = frozen(program(path, trust), device)
+        wrapped._setup(ready, classes, image_shape, head, outputs, mean, std, device)
         wrapped._probe()
         return wrapped
 
@@ -370,20 +369,17 @@ class Classifier:
             raise ValueError("module: its outputs hold NaN or infinity; check its weights and normalisation")
         within = bool(((values >= 0) & (values <= 1)).all())
         whole = width > 1 and within and bool(((values.sum(1) - 1).abs() < 1e-3).all())
-        last = _last_operation(out)
+        last = last_operation(out)
         if self.outputs == "logits" and (whole or last.startswith(("SigmoidBackward", "SoftmaxBackward"))):
             raise ValueError("outputs: the module returns probabilities, but outputs='logits' was announced; "
                              "pass outputs='probabilities'")  # fmt: skip
         if self.outputs == "probabilities" and not within:
             raise ValueError(f"outputs: outputs='probabilities' was announced, but the module returned "
                              f"{float(values.min()):.3g} to {float(values.max()):.3g}; pass outputs='logits'")  # fmt: skip
-        if self.has_gradient:  # unequal weights: the sum of a softmax is constant
-            weight = torch.linspace(1, 2, out.numel(), device=out.device).view_as(out)
-            reached = out.requires_grad and torch.autograd.grad((out.float() * weight).sum(), probe, allow_unused=True)[0]
-            if not isinstance(reached, Tensor) or not bool(reached.abs().sum() > 0):
-                raise ValueError("module: the image's gradient does not reach its outputs (no_grad, rounding or numpy "
-                                 "inside?); use Classifier.black_box, which works with the methods that need no "
-                                 f"gradient: {WITHOUT_GRADIENT}")  # fmt: skip
+        if self.has_gradient and not reached(probe, out):
+            raise ValueError("module: the image's gradient does not reach its outputs (no_grad, rounding or numpy "
+                             "inside?); use Classifier.black_box, which works with the methods that need no "
+                             f"gradient: {WITHOUT_GRADIENT}")  # fmt: skip
 
     def _features_of(self) -> nn.Module:
         if self._feature_layer is None:
@@ -401,21 +397,3 @@ class Classifier:
                                     "take another network instead")  # fmt: skip
             self._feature_layer = ran[-1]
         return self._feature_layer
-
-
-def _frozen(module: nn.Module, device: torch.device) -> nn.Module:
-    module = module.to(device)
-    with contextlib.suppress(NotImplementedError):  # the mode of an exported program is built in
-        module.eval()
-    for parameter in module.parameters():  # TorchScript modules have no requires_grad_ of their own
-        parameter.requires_grad_(False)
-    return module
-
-
-def _last_operation(out: Tensor) -> str:
-    """Name the operation that made the values, looking through reshapes."""
-    node = out.grad_fn
-    reshapes = ("Squeeze", "Unsqueeze", "View", "Reshape", "UnsafeView", "Select")
-    while node is not None and node.name().startswith(reshapes):
-        node = node.next_functions[0][0]
-    return "" if node is None else node.name()

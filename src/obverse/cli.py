@@ -1,4 +1,4 @@
-"""The command line: obverse demo | fit | explain | evaluate."""
+"""The command line: obverse demo | fit | explain | evaluate | compare | audit."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ commands:
                                                          --run-dir runs/syce
   explain RUN IMAGE...  explain images:              obverse explain runs/syce scan1.png scan2.png --out explained
   evaluate RUN          say how far to trust it:     obverse evaluate runs/syce --out report.html
+  compare RUN...        several side by side:        obverse compare runs/syce runs/cyce --baseline pgd gradcam
+  audit RUN             sanity checks:               obverse audit runs/syce --second-classifier runs/other
 
 `obverse COMMAND --help` lists the options of a command, `obverse fit --help` the methods.
 Exit codes: 0 done, 1 failed (the message says why), 2 the command line is wrong.
 """
 
-COMMANDS = {"demo": "demo", "fit": "fit", "explain": "explain", "evaluate": "evaluate"}
+COMMANDS = ("demo", "fit", "explain", "evaluate", "compare", "audit")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"obverse: unknown command {words[0]!r}; expected one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    run: Callable[[list[str]], int] = import_module(f"obverse.commands.{COMMANDS[words[0]]}").run
+    run: Callable[[list[str]], int] = import_module(f"obverse.commands.{words[0]}").run
     try:
         return run(words[1:])
     except KeyboardInterrupt as error:

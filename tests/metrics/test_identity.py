@@ -42,7 +42,8 @@ def test_the_same_image_is_closest_and_a_collapsed_space_tells_nothing():
 
 
 def test_in_the_report():
-    report = evaluate(Nothing(corner_classifier()), corner_data(), metrics=["latent_closeness", "first_neighbour"])
+    chosen = ["latent_closeness", LatentCloseness("classifier features"), FirstNeighbour("classifier features")]
+    report = evaluate(Nothing(corner_classifier()), corner_data(), metrics=chosen)
     assert report.row("latent closeness, classifier features").value == 1.0
     assert report.row("first neighbour is the own image, classifier features").n == 24
     assert report.skipped["latent closeness, embedding"].startswith("judges: pass judges=")

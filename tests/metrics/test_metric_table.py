@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from obverse.metrics import METRICS, instances, metric
+from obverse.metrics import METRICS, QUICK, instances, metric
 from obverse.metrics.base import NEEDS, Context, ImageMetric, Probe, SetMetric
 from obverse.metrics.judges import JudgeSettings
 from tiny import Truth, corner_classifier, corner_data
@@ -28,6 +28,10 @@ def test_every_metric_says_what_it_is(name):
 def test_labels_are_unique():
     labels = [one.label for one in instances(None)]
     assert len(set(labels)) == len(labels)
+
+
+def test_the_quick_ones_are_a_part():
+    assert set(QUICK) < set(METRICS) and len(set(QUICK)) == len(QUICK)
 
 
 def test_unknown_metrics_are_refused():

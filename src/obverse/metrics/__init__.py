@@ -55,7 +55,11 @@ METRICS: dict[str, str] = {
 }
 """Name to "module:class"; classes are imported when asked for."""
 
-__all__ = ["METRICS", "ImageMetric", "Metric", "Probe", "SetMetric", "instances", "metric"]
+QUICK = ("validity", "acc_a", "acc_s", "posterior_gain", "transfer", "transfer_acc_a", "l1", "l1_paper", "iou", "dice",
+         "average_precision", "ncc", "twin_distance", "true_difference", "lesion_left", "seconds")  # fmt: skip
+"""Metrics that cost little more than the explanations themselves."""
+
+__all__ = ["METRICS", "QUICK", "ImageMetric", "Metric", "Probe", "SetMetric", "instances", "metric"]
 
 
 def metric(name: str) -> type[Metric]:

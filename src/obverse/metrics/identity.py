@@ -29,7 +29,7 @@ class _Neighbours(SetMetric):
     """A share from nearest neighbours among images and counterfactuals.
 
     Args:
-        space: whose features.
+        space: whose features; the classifier's own are made to move with the decision, and tell little here.
         settings: of the embedding.
         extract: from (N, C, H, W) to (N, D).
     """
@@ -44,11 +44,6 @@ class _Neighbours(SetMetric):
     needs: ClassVar[frozenset[str]] = frozenset({"counterfactual"})
     per_direction: ClassVar[bool] = False
     resamples: ClassVar[int] = 0
-
-    @classmethod
-    def instances(cls) -> tuple[Self, ...]:
-        """Return one in the embedding and one in the classifier's features."""
-        return (cls(), cls("classifier features"))
 
     @property
     def label(self) -> str:

@@ -22,7 +22,7 @@ Space = Literal["classifier features", "embedding"]
 Of = Literal["counterfactual", "stable"]
 LEAST = 50
 """Answers below which no distance is given."""
-MOST_REAL = 20_000
+MOST_REAL = 5_000
 """Reference images at most, the first ones of a seeded order."""
 
 

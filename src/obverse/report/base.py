@@ -131,11 +131,11 @@ class Report:
         return rows[: most - 1] + rows[-1:] if len(rows) > most else rows
 
     def reasons(self) -> dict[str, list[str]]:
-        """Return why something was skipped, with the labels of what was."""
-        found: dict[str, list[str]] = {}
+        """Return why something was skipped, with what was; rows of one metric are named once."""
+        found: dict[str, dict[str, None]] = {}
         for name, why in self.skipped.items():
-            found.setdefault(why, []).append(name)
-        return found
+            found.setdefault(why, {})[name.partition(",")[0]] = None
+        return {why: list(names) for why, names in found.items()}
 
     # ------------------------------------------------------------------ as tables and files
 

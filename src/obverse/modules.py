@@ -1,7 +1,8 @@
-"""Classifier weights and programs from disk: what is filled, what is refused."""
+"""What a classifier's module must be: filled or read from disk, frozen, and reached by the image's gradient."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import torch
@@ -58,3 +59,31 @@ def program(path: Path, trust: bool) -> nn.Module:
             "Classifier.load('weights.safetensors', module, classes=..., image_shape=...). A TorchScript program "
             "loads with trust=True"
         ) from None
+
+
+def frozen(module: nn.Module, device: torch.device) -> nn.Module:
+    """Put a module on a device, in evaluation mode, without gradients of its own."""
+    module = module.to(device)
+    with contextlib.suppress(NotImplementedError):  # the mode of an exported program is built in
+        module.eval()
+    for parameter in module.parameters():  # TorchScript modules have no requires_grad_ of their own
+        parameter.requires_grad_(False)
+    return module
+
+
+def last_operation(out: Tensor) -> str:
+    """Name the operation that made the values, looking through reshapes."""
+    node = out.grad_fn
+    reshapes = ("Squeeze", "Unsqueeze", "View", "Reshape", "UnsafeView", "Select")
+    while node is not None and node.name().startswith(reshapes):
+        node = node.next_functions[0][0]
+    return "" if node is None else node.name()
+
+
+def reached(image: Tensor, out: Tensor) -> bool:
+    """Say whether the gradient of the outputs reaches the image."""
+    if not out.requires_grad:
+        return False
+    weight = torch.linspace(1, 2, out.numel(), device=out.device).view_as(out)  # unequal: the sum of a softmax is constant
+    (gradient,) = torch.autograd.grad((out.float() * weight).sum(), image, allow_unused=True)
+    return gradient is not None and bool(gradient.abs().sum() > 0)

@@ -1,0 +1,71 @@
+"""obverse compare RUN... --baseline NAME..."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from obverse.commands.options import parse
+from obverse.commands.runs import JudgeOptions, make_baseline
+from obverse.compare import compare
+from obverse.evaluation import evaluate
+from obverse.explainer import Explainer
+from obverse.training import history_of
+
+
+@dataclass(kw_only=True)
+class CompareOptions:
+    """What to compare.
+
+    Args:
+        runs: run folders of trained explainers of one classifier; differences are taken from the first.
+        baseline: names of baselines beside them, e.g. identity pgd gradcam.
+        metrics: names of the figures wanted; default all that apply.
+        judges: folder where the networks that judge realism are kept between evaluations.
+        out: folder for a report of each, and the comparison as JSON and CSV.
+    """
+
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")]
+    baseline: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    judges: Path | None = None
+    out: Path = Path("comparison")
+
+
+def run(arguments: list[str]) -> int:
+    """Evaluate explainers of one classifier on the same images and write them side by side."""
+    about = "Put explainers of one classifier side by side; what is better beyond the interval is marked, nothing is ranked."
+    options = parse("compare", about, {"compare": CompareOptions, "judge": JudgeOptions}, arguments)
+    chosen: CompareOptions = options["compare"]
+    if not chosen.runs:
+        raise ValueError("runs: expected at least one run folder, got none; train one with `obverse fit`")
+    opened = [options["judge"].open(folder) for folder in chosen.runs]
+    first = opened[0].explainer.classifier.fingerprint
+    for folder, other in zip(chosen.runs, opened):
+        if other.explainer.classifier.fingerprint != first:
+            raise ValueError(
+                f"runs: {folder} explains another classifier than {chosen.runs[0]}; compare explainers of one"
+            )
+    explainers: dict[str, Explainer] = {str(folder.name): one.explainer for folder, one in zip(chosen.runs, opened)}
+    if len(explainers) < len(opened):
+        raise ValueError("runs: expected folders with different names, got the same name twice; rename one")
+    explainers |= {name: make_baseline(name, opened[0]) for name in chosen.baseline}
+    histories = {folder.name: history_of(folder) for folder in chosen.runs}
+    reports = {}
+    for name, explainer in explainers.items():
+        reports[name] = evaluate(
+            explainer, opened[0].data, reference=opened[0].train, validation=opened[0].validation,
+            second_classifier=opened[0].second, metrics=chosen.metrics or None, judges=chosen.judges,
+            history=histories.get(name), seed=options["judge"].seed,
+        )  # fmt: skip
+        reports[name].save(chosen.out / f"{name}.html")  # kept, whatever happens to the next one
+    comparison = compare(reports, seed=options["judge"].seed)
+    Console().print(comparison.console())
+    comparison.save(chosen.out / "comparison.json")
+    comparison.save(chosen.out / "comparison.csv")
+    print(f"reports and comparison: {chosen.out.resolve()}")
+    return 0
