@@ -34,10 +34,12 @@ class DemoOptions:
 
     Args:
         out: folder for the runs and the report; a demo that was cut short goes on there.
+        overwrite: start again, also where a demo was run.
         seed: of images, weights and training.
     """
 
     out: Path = Path("demo")
+    overwrite: bool = False
     seed: int = 0
 
 
@@ -54,12 +56,12 @@ def run(arguments: list[str]) -> int:
           "known healthy twin")  # fmt: skip
 
     print("\n1. a classifier: healthy or diseased?")
-    classifier, accuracy = _classifier(train, validation, test, out / "classifier", options.seed)
+    classifier, accuracy = _classifier(train, validation, test, out / "classifier", options)
     print(f"   accuracy on {len(test)} test images: {accuracy:.3f}")
 
     print("\n2. an explainer (CyCE): what would the image look like if the classifier decided otherwise?")
     explainer = CyCE(classifier, seed=options.seed, **SETTINGS)
-    history = _fit(explainer, train, validation, out / "explainer", EXPLAINER_STEPS, 16, options.seed)
+    history = _fit(explainer, train, validation, out / "explainer", EXPLAINER_STEPS, 16, options)
     classifier.save(out / "explainer" / "classifier")
     write_json(out / "explainer" / "run.json", {"data": small.plain(), "view": {}})
 
@@ -78,11 +80,11 @@ def run(arguments: list[str]) -> int:
 
 
 def _classifier(
-    train: Dataset, validation: Dataset, test: Dataset, folder: Path, seed: int
+    train: Dataset, validation: Dataset, test: Dataset, folder: Path, options: DemoOptions
 ) -> tuple[Classifier, float]:
     job = ClassifierTraining(classes=train.classes, image_shape=train.image_shape, architecture="ResNet", width=8,
-                             learning_rate=3e-3, noise=0.05, seed=seed)  # fmt: skip
-    _fit(job, train, validation, folder, CLASSIFIER_STEPS, 64, seed)
+                             learning_rate=3e-3, noise=0.05, seed=options.seed)  # fmt: skip
+    _fit(job, train, validation, folder, CLASSIFIER_STEPS, 64, options)
     classifier = job.classifier()
     classifier.save(folder / "classifier")
     right = torch.eq(classifier.posteriors(test).argmax(1), torch.as_tensor(test.labels()))
@@ -96,7 +98,7 @@ def _fit(
     folder: Path,
     steps: int,
     batch_size: int,
-    seed: int,
+    options: DemoOptions,
 ) -> History:
     return fit(job, train, validation=validation, steps=steps, batch_size=batch_size, validate_every=50, run_dir=folder,
-               existing="resume", seed=seed)  # fmt: skip
+               existing="overwrite" if options.overwrite else "resume", seed=options.seed)  # fmt: skip

@@ -221,7 +221,8 @@ class MemoryDataset(Dataset):
         """Return the rows that `index` names as a data set of their own."""
         part = MemoryDataset.__new__(MemoryDataset)
         part._describe(self)
-        part.sample = self.sample.select(torch.as_tensor(index))
+        rows = torch.as_tensor(index)
+        part.sample = self.sample.select(rows if rows.dtype == torch.bool else rows.to(torch.int64))
         return part
 
 

@@ -62,7 +62,7 @@ class Seconds(Probe):
         return (
             Measured(label="seconds, first explanation", value=first, n=1, unit="s", better="lower"),
             Measured(label=f"seconds per image, batches of {size}", value=each, n=size * len(times), unit="s",
-                     better="lower", note=f"{1 / each:.4g} images per second"),
+                     better="lower", note=f"{1 / max(each, 1e-9):.4g} images per second"),
         )  # fmt: skip
 
 
