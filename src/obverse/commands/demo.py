@@ -22,7 +22,7 @@ CLASSIFIER_STEPS, EXPLAINER_STEPS = 350, 600
 SETTINGS: dict[str, Any] = {
     # the change instead of the whole image, and images of the wanted class left alone: learnt in minutes, not hours
     "residual": True, "identity": 5.0, "width": 8, "depth": 2, "refine": True, "norm": "none", "critic_width": 16,
-    "generator_rate": 1e-3, "critic_rate": 1e-3, "momentum": (0.0, 0.99), "penalty_every": 4, "realism": 1.0,
+    "generator_rate": 1e-3, "critic_rate": 1e-3, "momentum": (0.0, 0.99), "penalty_every": 4, "realism": 2.0,
     "adversarial_class": 0.2, "cycle_class": 0.02,
 }  # fmt: skip
 METRICS = ("validity", "posterior_gain", "l1", "dice", "iou", "ncc", "average_precision", "twin_distance", "seconds")
