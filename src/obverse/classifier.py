@@ -17,7 +17,7 @@ from obverse.checkpoint import load_tensors, read_json, save_folder
 from obverse.data.base import Dataset, check_images
 from obverse.explanation import NotApplicable
 from obverse.modules import fill, frozen, last_operation, own_architecture, program, reached
-from obverse.networks.blocks import memory_format
+from obverse.networks.blocks import in_parts, memory_format
 
 Head = Literal["softmax", "multilabel"]
 Outputs = Literal["logits", "probabilities"]
@@ -127,7 +127,8 @@ class Classifier:
     def posterior(self, image: Tensor) -> Tensor:
         """Return (N, K) probabilities, computed in float32 whatever the surrounding precision."""
         with torch.autocast(self.device.type, enabled=False):
-            return self.logits(image).float().softmax(1)
+            logits = self.logits(image) if image.requires_grad else in_parts(self.logits, image)
+            return logits.float().softmax(1)
 
     def decide(self, image: Tensor) -> Tensor:
         """Return (N,) the index of the most probable class."""

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from obverse.networks.blocks import Affine, clip, glorot
+from obverse.networks.blocks import Affine, clip, glorot, in_parts
 
 
 def test_clip_is_a_clamp_in_float32():
@@ -60,3 +60,14 @@ def test_glorot_bounds_and_zero_biases():
         bound = (6 / (fan_in + fan_out)) ** 0.5
         assert layer.weight.abs().max() <= bound and layer.weight.abs().max() > 0.7 * bound
         assert layer.bias is None or not layer.bias.any()
+
+
+def test_in_parts_equals_the_whole_and_keeps_the_order():
+    image, sizes = torch.rand(10, 1, 4, 4), []
+
+    def double(part):
+        sizes.append(len(part))
+        return part.flatten(1) * 2
+
+    assert torch.equal(in_parts(double, image, 4), image.flatten(1) * 2)
+    assert sizes == [4, 4, 2]

@@ -27,6 +27,7 @@ from obverse.data.augment import Augment
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, LearnedExplainer, Query
 from obverse.losses import class_loss, fake_loss, gradient_penalty, l1_l2, real_loss
+from obverse.networks.blocks import in_parts
 from obverse.networks.critics import Critic
 from obverse.networks.translators import Norm, UNet
 from obverse.training import Moves
@@ -163,7 +164,7 @@ class _Translation(LearnedExplainer):
         for i, generator in enumerate(self._all("generator")):
             rows = query.source == i
             if bool(rows.any()):
-                out[rows] = generator(image[rows]).float()
+                out[rows] = in_parts(generator, image[rows]).float()
         # asked for what is decided already: the image stays
         return torch.where((query.source == query.target).view(-1, 1, 1, 1), query.image, out)
 

