@@ -35,7 +35,7 @@ class DemoOptions:
     Args:
         out: folder for the runs and the report; a demo that was cut short goes on there.
         overwrite: start again, also where a demo was run.
-        seed: of images, weights and training.
+        seed: of weights, training and intervals; the images are always the same.
     """
 
     out: Path = Path("demo")

@@ -3,7 +3,7 @@
 Domain i is the set of training images that the classifier *decides* i; generator g_i takes it to the other domain.
 Equation numbers are the main paper's.
 
-Deviations, all measured by the authors' released models or forced by gradients:
+Deviations (the first two are what the authors' released models do):
 - The norm of the generators is a learned gain and offset: their batch norm never ran in training mode.
 - ||.||_{1,2} is the sum of mean squared and mean absolute difference, to which the printed weights belong.
 - The class terms are cross entropies of logits, so they never lose their gradient as clipped probabilities do.
