@@ -1,26 +1,35 @@
-"""`python -m benchmarks NAME [--quick]`."""
+"""`python -m benchmarks NAME [--quick] [--rows A B] [--again]`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from benchmarks import runner, speed
+from benchmarks import app, embedding, evaluation, latents, runner, searches, speed
 from benchmarks.tables import TABLES
+
+SCRIPTS = {"app": app.run, "speed": speed.run, "evaluation": evaluation.run, "embedding": embedding.run, "searches": searches.run,
+           "medxgan-latents": latents.run}  # fmt: skip
+"""Measurements that are no table, by name."""
 
 
 def main() -> int:
     """Make one table."""
-    names = [*TABLES, "speed"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Make a published table.")
-    parser.add_argument("name", choices=names)
+    parser.add_argument("name", choices=[*TABLES, *SCRIPTS])
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs; writes no results")
+    parser.add_argument("--rows", nargs="+", default=[], help="only these rows; the others stay as they are")
+    parser.add_argument("--again", action="store_true", help="evaluate also rows whose figures are cached")
     arguments = parser.parse_args()
-    if arguments.name == "speed":
-        speed.run(quick=arguments.quick)
-    else:
-        sys.stdout.write(runner.text(runner.run(TABLES[arguments.name], quick=arguments.quick)) + "\n")
-    return 0
+    if arguments.name in SCRIPTS:
+        SCRIPTS[arguments.name](quick=arguments.quick)
+        return 0
+    table = TABLES[arguments.name]
+    if unknown := set(arguments.rows) - set(table.rows):
+        parser.error(f"--rows: {', '.join(sorted(unknown))}: {table.name} has the rows {', '.join(table.rows)}")
+    result = runner.run(table, quick=arguments.quick, only=arguments.rows, again=arguments.again)
+    sys.stdout.write(runner.text(result) + "\n")
+    return 1 if any("failed" in row for row in result["rows"]) else 0
 
 
 if __name__ == "__main__":

@@ -1,20 +1,26 @@
-"""Train what is not trained yet, evaluate every row, print the table and write its results."""
+"""Make the explainer of every row, evaluate it, print the table and write its results, row by row."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import statistics
+import sys
 import time
+import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import obverse.data
-from benchmarks.table import Table
-from benchmarks.training import cache, train_classifier, train_explainer
-from obverse.checkpoint import write_json
+from benchmarks.table import Table, Training, Untrained, facts
+from benchmarks.training import Workshop, cache, train_classifier, weights
+from obverse.checkpoint import read_json, write_json
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset
 from obverse.evaluation import Report, evaluate
@@ -23,61 +29,140 @@ from obverse.runs import versions
 RESULTS = Path(__file__).parent / "results"
 
 
-def run(table: Table, *, quick: bool) -> dict[str, Any]:
-    """Return, and write to results/NAME.json (a quick run writes nothing), every row of a table for every seed."""
-    began = time.monotonic()
+def run(table: Table, *, quick: bool = False, only: Sequence[str] = (), again: bool = False) -> dict[str, Any]:
+    """Return, and write to results/NAME.json after every row, the rows of a table for every seed.
+
+    Rows that are not run now are kept from the file, if they explain the same classifier. A row that fails is recorded
+    with its error, and the others go on. Figures are cached like trained networks.
+
+    Args:
+        table: the declaration.
+        quick: a few steps and images, to see that it runs; writes no results.
+        only: names of rows; empty runs all.
+        again: evaluate also what is cached.
+    """
     table = table.quick() if quick else table
     splits = {
-        name: obverse.data.open(table.data, split=name, size=table.size) for name in ("train", "validation", "test")
+        name: obverse.data.open(table.data, split=name, size=table.size, count=table.counts.get(name))
+        for name in ("train", "validation", "test")
     }
-    classifier, _ = train_classifier(table.classifier, splits["train"], splits["validation"], 0)
+    seen = [name for name in splits["train"].classes if name not in table.unseen]
+    shown = of_classes(splits["train"], seen) if table.unseen else splits["train"]
+    classifier, _ = train_classifier(table.classifier, shown, splits["validation"], 0)
     second = None
     if table.second_classifier is not None:
         second, _ = train_classifier(table.second_classifier, splits["train"], splits["validation"], 1)
-    rows = [_row(table, name, seed, classifier, second, splits) for name in table.rows for seed in table.seeds]
+    path = RESULTS / f"{table.name}.json"
+    before = read_json(path)["rows"] if path.exists() and not quick else []
+    rows = {(row["row"], row["seed"]): row for row in before if row.get("explains") == classifier.fingerprint[:12]}
+    evaluation = _Evaluation(table, classifier, second, splits, again=again or quick)
     result = {
         "table": table.name,
         "about": table.about,
         "data": {name: {"images": len(data), "notes": list(data.notes)} for name, data in splits.items()},
-        "classifier": {"training": vars(table.classifier), "test_accuracy": _accuracy(classifier, splits["test"])},
+        "classifier": {"training": facts(table.classifier), "test_accuracy": _accuracy(classifier, splits["test"])},
         "second_classifier": None if second is None else {"test_accuracy": _accuracy(second, splits["test"])},
-        "rows": rows,
+        "rows": [],
         "paper": [{**vars(paper), "value": paper.value()} for paper in table.paper],
         "notes": list(table.notes),
         "versions": versions(),
         "hardware": hardware(),
-        "minutes": round((time.monotonic() - began) / 60, 2),
     }
-    if not quick:
-        write_json(RESULTS / f"{table.name}.json", result)
+    order = [(name, seed) for name, row in table.rows.items()
+             for seed in (table.seeds if isinstance(row, Training) else table.seeds[:1])]  # fmt: skip
+    for name, seed in order:
+        if only and name not in only:
+            continue
+        sys.stderr.write(f"{table.name}: {name}, seed {seed}\n")
+        rows[name, seed] = evaluation.row(name, seed)
+        result |= {"rows": [rows[key] for key in order if key in rows]}
+        if not quick:
+            write_json(path, result)
     return result
 
 
-def _row(
-    table: Table, name: str, seed: int, classifier: Classifier, second: Classifier | None, splits: dict[str, Dataset]
-) -> dict[str, Any]:
-    training = table.rows[name]
-    explainer, history = train_explainer(training, classifier, splits["train"], splits["validation"], seed)
-    began = time.monotonic()
-    report = evaluate(
-        explainer, splits["test"], reference=splits["train"], validation=splits["validation"], second_classifier=second,
-        metrics=table.metrics or None, history=history, judges=cache() / "judges", seed=0,
-    )  # fmt: skip
-    folder = cache() / "reports" / table.name
-    folder.mkdir(parents=True, exist_ok=True)
-    report.save(folder / f"{name}-{seed}.html")
-    return {
-        "row": name,
-        "seed": seed,
-        "training": vars(training),
-        "steps": history.steps,
-        "training_minutes": round(history.seconds / 60, 2),
-        "best_step": history.best_step,
-        "evaluation_minutes": round((time.monotonic() - began) / 60, 2),
-        "figures": figures(report),
-        "skipped": report.skipped,
-        "failures": report.failures,
-    }
+class _Evaluation:
+    """Evaluates rows; a row whose explainer, images and metrics are as before is not evaluated again."""
+
+    def __init__(
+        self, table: Table, classifier: Classifier, second: Classifier | None, splits: Mapping[str, Dataset], *,
+        again: bool,
+    ) -> None:  # fmt: skip
+        self.table, self.classifier, self.second, self.splits, self.again = table, classifier, second, splits, again
+        self.workshop = Workshop(table.rows, classifier, splits)
+
+    def row(self, name: str, seed: int) -> dict[str, Any]:
+        """Return the figures of a row, or why there are none."""
+        began = time.monotonic()
+        known = {"row": name, "seed": seed, "explains": self.classifier.fingerprint[:12],
+                 "settings": facts(self.table.rows[name])}  # fmt: skip
+        try:
+            return known | self._figures(name, seed)
+        except Exception as error:  # one row's failure must not lose the others
+            sys.stderr.write(traceback.format_exc())
+            return known | {"failed": f"{type(error).__name__}: {error}", "figures": [], "skipped": {}, "failures": {},
+                            "minutes": round((time.monotonic() - began) / 60, 2)}  # fmt: skip
+
+    def _figures(self, name: str, seed: int) -> dict[str, Any]:
+        explainer, history = self.workshop.make(name, seed)
+        declared, test, notes = self.table.rows[name], self.splits["test"], []
+        count = declared.test_count if isinstance(declared, Untrained) else None
+        if self.table.test_classes:
+            test, notes = of_classes(test, self.table.test_classes), [f"only {', '.join(self.table.test_classes)}"]
+        if (count := count or self.table.test_count) is not None:
+            test, notes = first_of_each(test, count), [*notes, f"the first {count} test images of each class"]
+        trained = {} if history is None else {
+            "steps": history.steps, "training_minutes": round(history.seconds / 60, 2), "best_step": history.best_step,
+        }  # fmt: skip
+        asked = {
+            "explainer": explainer.describe(), "weights": weights(explainer), "metrics": self.table.metrics, "seed": seed,
+            "data": [test.name, test.image_shape, len(test), [len(data) for data in self.splits.values()]],
+            "second": None if self.second is None else self.second.fingerprint, "version": versions()["obverse"],
+        }  # fmt: skip
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        kept = cache() / "figures" / f"{self.table.name}-{_file(name)}-{digest}.json"
+        if kept.exists() and not self.again:
+            return read_json(kept)
+        began = time.monotonic()
+        report = evaluate(
+            explainer, test, reference=self.splits["train"], validation=self.splits["validation"],
+            second_classifier=self.second, metrics=self.table.metrics or None, history=history,
+            judges=cache() / "judges", seed=0,
+        )  # fmt: skip
+        for ending in ("html", "json"):  # the JSON holds every image's figures, for obverse.compare
+            report.save(cache() / "reports" / self.table.name / f"{_file(name)}-{seed}.{ending}")
+        found = {
+            **trained, "images": len(test), "notes": notes, "evaluation_minutes": round((time.monotonic() - began) / 60, 2),
+            "figures": figures(report), "skipped": report.skipped, "failures": report.failures,
+        }  # fmt: skip
+        write_json(kept, found)
+        return found
+
+
+def first_of_each(data: Dataset, count: int) -> Dataset:
+    """Return the first `count` images of each class, in their order.
+
+    Raises:
+        ValueError: data without labels.
+    """
+    labels = data.labels()
+    if labels is None:
+        raise ValueError(f"test_count: {data.name} has no labels, got {count} of each class; leave it out")
+    rows: list[Tensor] = [(labels == k).nonzero().flatten()[:count] for k in labels.unique().tolist()]
+    return data.subset(torch.cat(rows).sort().values)
+
+
+def of_classes(data: Dataset, names: Sequence[str]) -> Dataset:
+    """Return the images with one of these labels.
+
+    Raises:
+        ValueError: data without labels, or an unknown name.
+    """
+    labels = data.labels()
+    if labels is None or not set(names) <= set(data.classes):
+        raise ValueError(f"unseen, test_classes: expected some of {', '.join(data.classes)} on labelled images, got "
+                         f"{', '.join(names)}")  # fmt: skip
+    return data.subset(torch.isin(labels, torch.tensor([data.classes.index(name) for name in names])))
 
 
 def figures(report: Report) -> list[dict[str, Any]]:
@@ -101,19 +186,26 @@ def hardware() -> dict[str, Any]:
 
 def text(result: dict[str, Any]) -> str:
     """Return a table in Markdown: ours with intervals, the paper's figure beside."""
-    printed = {(p["row"], p["metric"]): p["value"] for p in result["paper"]}
+    printed = {(p["ours"] or p["row"], p["metric"], p["direction"]): p["value"] for p in result["paper"]}
     lines = [
         "| explainer | seed | figure | direction | value | 95 % interval | n | paper |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
+        if "failed" in row:
+            lines.append(f"| {row['row']} | {row['seed']} | failed: {row['failed']} | | | | | |")
         for figure in row["figures"]:
-            paper = printed.get((row["row"], figure["metric"]), "") if figure["direction"] == "all" else ""
+            names = [(row["row"], figure[key], figure["direction"]) for key in ("label", "metric")]
+            paper = next((f"{printed[name]:.4g}" for name in names if name in printed), "")
             low, high = figure["low"], figure["high"]
             interval = "" if low is None or high is None else f"{low:.4g} to {high:.4g}"
             lines.append(f"| {row['row']} | {row['seed']} | {figure['label']} | {figure['direction']} | "
                          f"{figure['value']:.4g} | {interval} | {figure['n']} | {paper} |")  # fmt: skip
     return "\n".join(lines)
+
+
+def _file(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
 
 
 def _accuracy(classifier: Classifier, data: Dataset) -> float:

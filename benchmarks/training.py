@@ -1,4 +1,4 @@
-"""Trained networks of the tables, cached outside the repository by their settings, resumable."""
+"""The explainers of a table's rows: trained networks are cached outside the repository by their settings, resumable."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.table import Training
+import torch
+
+from benchmarks.table import Row, Training, Untrained, facts
+from obverse.baselines import BASELINES, baseline
+from obverse.checkpoint import load_tensors, settled
 from obverse.classification import ClassifierTraining
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset
-from obverse.explainer import LearnedExplainer, restore
+from obverse.explainer import Explainer, LearnedExplainer
 from obverse.methods import method
-from obverse.training import History, fit
+from obverse.metrics.base import Context
+from obverse.metrics.judges import Autoencoders, JudgeSettings, judge
+from obverse.settings import restore
+from obverse.training import History, Trainable, fit, history_of
 
 
 def cache() -> Path:
@@ -36,22 +44,113 @@ def train_classifier(training: Training, train: Dataset, validation: Dataset, se
     return classifier, history
 
 
-def train_explainer(
-    training: Training, classifier: Classifier, train: Dataset, validation: Dataset, seed: int
-) -> tuple[LearnedExplainer, History]:
-    """Return the explainer of these settings, from the cache or trained."""
-    kind = method(training.method)
-    explainer = kind(classifier, seed=seed, **restore(kind, dict(training.settings)))  # type: ignore[call-arg]
+@dataclasses.dataclass(frozen=True)
+class Workshop:
+    """Makes the explainers of a table.
+
+    Args:
+        rows: of the table.
+        classifier: what is explained.
+        splits: train and validation.
+    """
+
+    rows: Mapping[str, Row]
+    classifier: Classifier
+    splits: Mapping[str, Dataset]
+
+    def make(self, name: str, seed: int) -> tuple[Explainer, History | None]:
+        """Return the explainer of a row and how its training went, if it has any.
+
+        Raises:
+            ValueError: an unknown row, method or setting, or a part that nothing fills.
+            TypeError: a training for a method that learns nothing, or none for one that learns.
+        """
+        if name not in self.rows:
+            raise ValueError(f"rows: expected one of {', '.join(self.rows)}, got {name!r}; name a row of the table")
+        row = self.rows[name]
+        kind = baseline(row.method) if row.method in BASELINES else method(row.method)
+        if issubclass(kind, LearnedExplainer) != isinstance(row, Training):
+            remedy = "declare it as a Training" if issubclass(kind, LearnedExplainer) else "declare it as Untrained"
+            raise TypeError(f"{name}: {row.method} {'learns' if issubclass(kind, LearnedExplainer) else 'does not learn'}, "
+                            f"got {type(row).__name__}; {remedy}")  # fmt: skip
+        settings = restore(kind, dict(row.settings))
+        if any(field.name == "seed" for field in dataclasses.fields(kind)):
+            settings = {"seed": seed} | settings
+        made = getattr(kind, row.preset) if isinstance(row, Untrained) and row.preset else kind
+        explainer: Explainer = made(self.classifier, **self._parts(kind, row, seed), **settings)
+        if isinstance(row, Untrained) or not isinstance(explainer, LearnedExplainer):
+            return explainer, None
+        train, validation = self.splits["train"], self.splits["validation"]
+        folder = _folder(row.method, dataclasses.replace(row, after=None), train, seed, self.classifier.fingerprint)
+        history = _fit(explainer, row, train, validation, folder, seed)
+        for setting, value in (row.after or {}).items():
+            setattr(explainer, setting, value)
+        return explainer, history
+
+    def _parts(self, kind: type[Explainer], row: Row, seed: int) -> dict[str, Any]:
+        """Return the parts of an explainer by name."""
+        parts: dict[str, Any] = {}
+        for field in dataclasses.fields(kind):
+            if field.kw_only or not field.init or field.name == "classifier":
+                continue
+            needed = field.default is dataclasses.MISSING
+            if field.name == "reference":
+                parts["reference"] = self.splits["train"]
+            elif field.name == "explainer" and isinstance(row, Untrained) and (needed or row.explainer):
+                parts["explainer"] = self.make(row.explainer, seed)[0]
+            elif field.name == "autoencoder" and isinstance(row, Untrained) and (needed or row.autoencoder):
+                parts["autoencoder"] = self.autoencoder()
+            elif row.model is not None and needed:
+                parts[field.name] = self.model(row.model)
+            elif needed:
+                raise ValueError(f"{row.method}: its part {field.name!r} is not filled; give the row a model")
+        return parts
+
+    def autoencoder(self) -> torch.nn.Module:
+        """Return the autoencoder of all classes that judges realism (IM2), from the cache or trained."""
+        explainer = baseline("identity")(self.classifier)  # a context belongs to an explainer; which one is no matter
+        train = self.splits["train"]
+        context = Context(explainer=explainer, data=train, reference=train, judges=cache() / "judges")
+        return judge(Autoencoders, context, JudgeSettings()).networks["all"]
+
+    def model(self, training: Training) -> Any:
+        """Return the generative model of these settings, from the cache or trained; its seed is 0.
+
+        One that can keep a classifier's features is shown the classifier that is explained.
+        """
+        from obverse.models import model  # only tables with such rows need it
+
+        train, validation = self.splits["train"], self.splits["validation"]
+        kind: Any = model(training.method)
+        inner = () if training.model is None else (self.model(training.model),)
+        watches = any(field.name == "classifier" for field in dataclasses.fields(kind))
+        watched = {"classifier": self.classifier} if watches else {}
+        made = kind(*inner, train.image_shape, seed=0, **watched, **restore(kind, dict(training.settings)))
+        folder = _folder(training.method, training, train, 0, self.classifier.fingerprint if watches else "")
+        _fit(made, training, train, validation, folder, 0)
+        return made
+
+
+def weights(explainer: Explainer) -> str:
+    """Return a digest of an explainer's trained networks; "" where it has none."""
+    digest = hashlib.sha256()
     if not isinstance(explainer, LearnedExplainer):
-        raise TypeError(f"{training.method}: is not trained; leave out its training")
-    folder = _folder(training.method, training, train, seed, classifier.fingerprint)
-    return explainer, _fit(explainer, training, train, validation, folder, seed)
+        return ""
+    for name, value in sorted(explainer.networks.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
-def _fit(
-    job: ClassifierTraining | LearnedExplainer, training: Training, train: Dataset, validation: Dataset, folder: Path,
-    seed: int,
-) -> History:  # fmt: skip
+def _fit(job: Trainable, training: Training, train: Dataset, validation: Dataset, folder: Path, seed: int) -> History:
+    """Train, go on, or take the weights of a run that is done, whatever settings the method has got since."""
+    if settled(folder / "best").is_dir() and (settled(folder / "checkpoint") / "state.json").exists():
+        history = history_of(folder)
+        late = training.max_minutes is not None and history.seconds >= 60 * training.max_minutes
+        if history.steps >= training.steps or late:
+            job.networks.load_state_dict(load_tensors(settled(folder / "best") / "networks.safetensors"))
+            job.networks.to(job.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+            return history
     return fit(
         job, train, validation=validation, steps=training.steps, batch_size=training.batch_size,
         validate_every=training.validate_every, max_minutes=training.max_minutes, run_dir=folder,
@@ -60,7 +159,7 @@ def _fit(
 
 
 def _folder(kind: str, training: Training, data: Dataset, seed: int, classifier: str) -> Path:
-    facts: dict[str, Any] = {**dataclasses.asdict(training), "data": data.name, "shape": data.image_shape, "seed": seed,
+    known: dict[str, Any] = {**facts(training), "data": data.name, "shape": data.image_shape, "seed": seed,
                              "count": len(data), "classifier": classifier}  # fmt: skip
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:12]
     return cache() / f"{data.name.replace(':', '-').replace('/', '-')}-{kind}-{digest}"

@@ -55,7 +55,10 @@ def test_help_and_usage(capsys):
 
 def test_unknown_words_are_usage_errors(capsys):
     assert run("explan") == 2
-    assert "unknown command 'explan'; expected one of demo, fit, explain, evaluate, compare, audit" in capsys.readouterr().err
+    assert (
+        "unknown command 'explan'; expected one of demo, fit, explain, evaluate, compare, audit"
+        in capsys.readouterr().err
+    )
     assert run("fit", "sice") == 2
     assert "unknown method 'sice'; expected classifier, syce, cyce" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
@@ -101,12 +104,20 @@ def test_compare_and_audit(trained, tmp_path, capsys):
     assert "compared with cyce" in capsys.readouterr().out
     names = set(json.loads((tmp_path / "c" / "comparison.json").read_text())["names"])
     assert names == {"cyce", "identity", "nearest"} and (tmp_path / "c" / "identity.html").exists()
+    assert "Compared with cyce" in (tmp_path / "c" / "comparison.html").read_text()
     assert run("compare", trained / "cyce", "--baseline", "cxplain") == 1
     assert "needs a network that is trained first" in capsys.readouterr().err
     assert run("compare", trained / "cyce", trained / "cyce") == 1
     assert "got the same name twice" in capsys.readouterr().err
     code = run("audit", trained / "cyce", "--baseline", "identity", "--images", 8, "--out", tmp_path / "audit.json")
     assert code == (0 if json.loads((tmp_path / "audit.json").read_text())["passed"] else 1)
+    capsys.readouterr()
+    run("audit", trained / "cyce", "--images", 8)
+    assert "pass --retrain-steps N" in capsys.readouterr().out
+    retrain = ("--retrain-steps", 2, "--batch-size", 4)
+    run("audit", trained / "cyce", "--images", 8, *retrain, "--out", tmp_path / "again.json")
+    words = json.loads((tmp_path / "again.json").read_text())["checks"][0]["words"]
+    assert "another training for the trained one" in words
 
 
 def test_a_run_is_not_overwritten_unless_asked(trained, folder, capsys):

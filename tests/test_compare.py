@@ -8,7 +8,7 @@ import rich.console
 from obverse.compare import compare
 from obverse.evaluation import evaluate
 from obverse.metrics.statistics import paired_interval
-from obverse.report.base import Report
+from obverse.report.base import Report, Row
 from tiny import Negative, Nothing, Truth, corner_classifier, corner_data
 
 METRICS = ["validity", "l1", "posterior_gain", "ncc", "generated_accuracy"]
@@ -78,8 +78,48 @@ def test_files_and_table(reports, tmp_path):
     console.print(found.console())
     text = console.export_text()
     assert "BETTER" in text and "validity (Val)" in text and "valid in all reports" in text
-    with pytest.raises(ValueError, match=r"path: expected a name ending in .json or .csv, got 'c.pdf'"):
+    with pytest.raises(ValueError, match=r"path: expected a name ending in .html, .json or .csv, got 'c.pdf'"):
         found.save(tmp_path / "c.pdf")
+
+
+def curve_report(name: str, areas: list[float], flips: dict[str, float] | None = None) -> Report:
+    """A report by hand with a curve, and a figure with others beside it."""
+    row = Row(metric="confounding", label="attributes that flip", question="?", direction="all", value=0.5, n=4,
+              beside=flips or {})  # fmt: skip
+    return Report(
+        title=name, rows=(row,), counts={}, curves={"share of the image in the map": ([0.0, 0.5, 1.0], areas)}
+    )
+
+
+def test_maps_are_compared_by_the_ratio_of_their_areas():
+    reports = {"ig": curve_report("ig", [1.0, 0.4, 0.0]), "lig": curve_report("lig", [0.9, 0.1, 0.0])}
+    curves = compare(reports).curves
+    assert set(curves) == {"share of the image in the map", "share of the image in the map, relative to ig"}
+    ratio = curves["share of the image in the map, relative to ig"]
+    assert ratio == {"ig": ([0.0, 0.5], [1.0, 1.0]), "lig": ([0.0, 0.5], pytest.approx([0.9, 0.25]))}
+    alone = compare({"ig": curve_report("ig", [1.0, 0.4, 0.0]), "none": Report(title="none", rows=(), counts={})})
+    assert alone.curves == {}
+
+
+def test_flips_of_every_attribute_make_a_matrix():
+    flips = {"smiling": {"smiling": 0.9, "young": 0.1}, "young": {"smiling": 0.2, "young": 0.8}}
+    found = compare({name: curve_report(name, [1, 1, 1], row) for name, row in flips.items()})
+    assert found.beside == {"attributes that flip": {name: {"the figure": 0.5, **row} for name, row in flips.items()}}
+
+
+def test_the_page_holds_figures_curves_and_matrices_and_needs_nothing_else(reports, tmp_path):
+    compare(reports, baseline="negative").save(tmp_path / "deep" / "c.html")
+    page = (tmp_path / "deep" / "c.html").read_text()
+    assert "http://" not in page and "https://" not in page
+    assert page.count('<td class="cell better">') == sum(
+        cell.mark == "better" for one in compare(reports, baseline="negative").lines for cell in one.cells.values()
+    )
+    assert "Compared with negative" in page and "validity (Val)" in page and "common" in page
+    flips = {"<b>": {"smiling": 0.9}, "young": {"smiling": 0.2, "young": 0.8}}
+    compare({name: curve_report(name, [1, 0.5, 0.25], row) for name, row in flips.items()}).save(tmp_path / "d.html")
+    page = (tmp_path / "d.html").read_text()
+    assert "&lt;b&gt;" in page and "<b></td>" not in page  # names are data
+    assert page.count("<polyline") == 4 and "relative to &lt;b&gt;" in page and ">0.800</td>" in page
 
 
 def test_from_saved_reports(reports, tmp_path):

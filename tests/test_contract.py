@@ -11,6 +11,7 @@ from obverse.classifier import Classifier
 from obverse.data.base import MemoryDataset, Sample
 from obverse.explainer import Explainer, LearnedExplainer
 from obverse.explanation import Explanation
+from obverse.models.dcgan import DCGAN
 from obverse.training import fit
 from tiny_core import SHAPE
 
@@ -45,13 +46,29 @@ def pooled_data(count: int = 24) -> MemoryDataset:
 
 
 SMALL = {"width": 4, "critic_width": 3, "critic_levels": 2}
+MEDXGAN = {"anatomy": 12, "pathology": 3, "width": 2, "critic_width": 2, "search_steps": 5}
 SETTINGS = {  # what makes them quick; the default is none
-    "syce": SMALL, "cyce": SMALL,
+    "syce": SMALL, "cyce": SMALL, "ssye": SMALL, "cycsae": SMALL, "conditional_syce": SMALL, "conditional_cyce": SMALL,
+    "sagen": {"width": 4}, "mgen": {"width": 4}, "explaingan": {"width": 4, "latent_size": 6},
+    "medxgan": MEDXGAN, "latent_gradients": {"steps": 3},
+    "exaggeration": {"bins": 2, "thin": 4, "width": 4, "critic_width": 4},
+    "cyclegan": SMALL, "cxgan": SMALL, "cxgan_cascaded": SMALL,
+    "vagan": {"width": 4, "critic_width": 2, "critic_levels": 2, "critic_moves": 1, "many_moves": 1},
     "smoothgrad": {"copies": 3}, "integrated_gradients": {"steps": 5}, "bbmp": {"steps": 10},
     "pgd": {"steps": 20}, "wachter": {"rounds": 2, "steps": 10}, "cem": {"searches": 2, "steps": 20},
-    "cve": {"edits": 4}, "cxplain": {"width": 4},
+    "cve": {"edits": 4}, "cxplain": {"width": 4}, "xgem": {"steps": 20},
 }  # fmt: skip
+
+
+def small_model() -> DCGAN:
+    """A generative model of the images, with random weights: the same at every call."""
+    return DCGAN(SHAPE, latent_size=6, width=4)
+
+
 PARTS = {  # what they need besides the classifier
+    "latent_gradients": lambda classifier: [methods.method("medxgan")(classifier, absent=None, **MEDXGAN)],
+    "xgem": lambda classifier: [small_model()],
+    "c3lt": lambda classifier: [small_model()],
     "mean_image": lambda classifier: [pooled_data()],
     "nearest": lambda classifier: [pooled_data()],
     "cve": lambda classifier: [pooled_data()],
@@ -65,9 +82,12 @@ def class_of(name: str) -> type[Explainer]:
     return methods.method(name) if name in methods.METHODS else baselines.baseline(name)
 
 
+def parts_of(name: str, classifier: Classifier) -> list:
+    return PARTS[name](classifier) if name in PARTS else []
+
+
 def make(name: str, classifier: Classifier) -> Explainer:
-    parts = PARTS[name](classifier) if name in PARTS else []
-    return class_of(name)(classifier, *parts, **SETTINGS.get(name, {}))
+    return class_of(name)(classifier, *parts_of(name, classifier), **SETTINGS.get(name, {}))
 
 
 LEARNED = [name for name in NAMES if issubclass(class_of(name), LearnedExplainer)]
@@ -187,7 +207,7 @@ def test_saved_and_loaded_it_answers_alike(name, tmp_path):
     explainer = make(name, classifier)
     fit(explainer, pooled_data(), steps=2, batch_size=8, progress=False, precision="float32")
     explainer.save(tmp_path / "e")
-    loaded = class_of(name).load(tmp_path / "e", classifier)
+    loaded = class_of(name).load(tmp_path / "e", classifier, *parts_of(name, classifier))
     same(explainer.explain(IMAGES), loaded.explain(IMAGES))
     assert loaded.describe() == explainer.describe()
     assert sorted(path.name for path in (tmp_path / "e").iterdir()) == ["networks.safetensors", "settings.json"]
@@ -199,7 +219,7 @@ def test_any_method_is_loaded_by_what_its_folder_says(name, tmp_path):
     explainer = make(name, classifier)
     explainer.save(tmp_path / "run" / "best")
     for folder in ("run", "run/best"):
-        loaded = methods.load(tmp_path / folder, classifier)
+        loaded = methods.load(tmp_path / folder, classifier, *parts_of(name, classifier))
         assert type(loaded) is class_of(name)
         same(explainer.explain(IMAGES), loaded.explain(IMAGES))
     with pytest.raises(FileNotFoundError, match=r"settings.json is missing"):

@@ -12,8 +12,9 @@ from torch import nn
 
 from obverse.classifier import WITHOUT_GRADIENT, Classifier
 from obverse.data.augment import Augment
-from obverse.explainer import Answer, Explainer, LearnedExplainer, Query, restore
+from obverse.explainer import Answer, Explainer, LearnedExplainer, Query
 from obverse.explanation import NotApplicable, as_saved
+from obverse.settings import restore
 from obverse.training import fit
 from tiny_core import SHAPE, bright_data
 

@@ -6,7 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from obverse.losses import class_loss, fake_loss, gradient_penalty, l1_l2, real_loss
+from obverse.losses import (
+    class_loss,
+    energy_distance,
+    fake_loss,
+    gradient_penalty,
+    l1_l2,
+    mask_entropy,
+    mask_smoothness,
+    real_loss,
+    real_penalty,
+    shared_change,
+    squared_fake,
+    squared_real,
+    weight_distance,
+)
 
 RANDOM = torch.Generator().manual_seed(0)
 ONE, TWO = torch.rand(3, 1, 2, 2, generator=RANDOM), torch.rand(3, 1, 2, 2, generator=RANDOM)
@@ -78,3 +92,87 @@ def test_gradient_penalty_leaves_the_images_alone():
     penalty.backward()
     assert fake.grad is None
     assert critic[1].weight.grad.abs().sum() > 0
+
+
+def test_energy_distance_of_two_sets_of_images_pair_by_pair():
+    one, other = torch.rand(4, 1, 2, 3), torch.rand(3, 1, 2, 3) + 0.5
+
+    def apart(x, y):
+        return math.sqrt(sum((a - b) ** 2 for a, b in zip(x.flatten().tolist(), y.flatten().tolist())) / 6)
+
+    between = sum(apart(x, y) for x in one for y in other) / 12
+    within = [sum(apart(x, y) for x in images for y in images) / (len(images) * (len(images) - 1)) for images in (one, other)]
+    assert energy_distance(one, other).item() == pytest.approx(2 * between - sum(within), rel=1e-4)
+
+
+def test_energy_distance_is_0_on_average_between_halves_of_one_set():
+    draw = torch.Generator().manual_seed(3)
+    halves = [torch.rand(2, 40, 5, generator=draw) for _ in range(200)]
+    found = torch.stack([energy_distance(one, other) for one, other in halves])
+    assert abs(found.mean().item()) < 3 * (found.std() / 200**0.5).item()
+    assert energy_distance(halves[0][0], halves[0][1] + 1).item() > 1
+
+
+def test_weight_distance():
+    one, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    with torch.no_grad():
+        for network, values in ((one, (1.0, 2.0, 3.0)), (other, (1.5, 2.0, 1.0))):
+            network.weight.copy_(torch.tensor([values[:2]]))
+            network.bias.copy_(torch.tensor(values[2:]))
+    assert weight_distance(one, other).item() == pytest.approx((0.25 + 0 + 4) / 3)
+    assert weight_distance(one, one).item() == 0
+    one, other = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 1, 1)), nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 1, 1))
+    numbers = [[v for p in network.parameters() for v in p.flatten().tolist()] for network in (one, other)]
+    slow = sum((a - b) ** 2 for a, b in zip(*numbers, strict=True)) / len(numbers[0])
+    assert weight_distance(one, other).item() == pytest.approx(slow, rel=1e-6)
+    with pytest.raises(ValueError, match="shorter"):
+        weight_distance(one, one[0])
+
+
+def test_shared_change():
+    image = torch.tensor([0.2, 0.5, 0.5, 0.5]).view(1, 1, 2, 2)
+    one, other, third = image.clone(), image.clone(), image.clone()
+    one[0, 0, 0, 0], other[0, 0, 1, 1], third[0, 0, 0, 0] = 0.6, 0.1, 0.4
+    assert shared_change(one, other, image).item() == pytest.approx(0, abs=1e-6)  # changes of different pixels
+    assert shared_change(one, one, image).item() == pytest.approx(1)
+    # 0.4 and 0.2 of the same pixel: apart by 0.2, moved by 0.6
+    assert shared_change(one, third, image).item() == pytest.approx(1 - 0.2 / 0.6, rel=1e-5)
+    assert shared_change(image, image, image).item() == 1  # no change at all is the same change
+    both = shared_change(torch.cat([one, one]), torch.cat([other, third]), torch.cat([image, image])).item()
+    assert both == pytest.approx((1 - 0.2 / 0.6) / 2, abs=1e-5)  # the mean of images, whatever their size
+    total = 0.0
+    for a, b, x in zip(ONE, TWO, torch.rand(3, 1, 2, 2, generator=RANDOM), strict=True):
+        apart = sum(abs(u - v) for u, v in zip(a.flatten().tolist(), b.flatten().tolist(), strict=True))
+        moved = sum(abs(u - v) for made in (a, b) for u, v in zip(made.flatten().tolist(), x.flatten().tolist(), strict=True))
+        total += shared_change(a[None], b[None], x[None]).item() - (1 - apart / moved)
+    assert total == pytest.approx(0, abs=1e-5)
+
+
+def test_least_squares_losses():
+    logit = torch.tensor([-1.0, 0.5, 2.0])
+    assert squared_real(logit).item() == pytest.approx((4 + 0.25 + 1) / 3)
+    assert squared_fake(logit).item() == pytest.approx((1 + 0.25 + 4) / 3)
+    assert squared_real(torch.ones(2)).item() == squared_fake(torch.zeros(2)).item() == 0
+    assert squared_real(logit.bfloat16()).dtype == squared_fake(logit.bfloat16()).dtype == torch.float32
+
+
+def test_real_penalty():
+    # a linear critic has its weights for a gradient: 3^2 + 4^2; a |x|^2 has 2 a x
+    weight = torch.tensor([3.0, 4.0]).view(1, 1, 1, 2)
+    assert real_penalty(lambda image: (image * weight).flatten(1).sum(1), torch.rand(2, 1, 1, 2)).item() == pytest.approx(25)
+    scale = torch.tensor(0.7, requires_grad=True)
+    real = ONE.clone().requires_grad_(True)
+    found = real_penalty(lambda image: scale * image.square().flatten(1).sum(1), real)
+    slow = sum((1.4 * pixel) ** 2 for pixel in ONE.flatten().tolist()) / len(ONE)
+    assert found.item() == pytest.approx(slow, rel=1e-5)
+    found.backward()
+    assert scale.grad.item() == pytest.approx(2 * slow / 0.7, rel=1e-5) and real.grad is None
+
+
+def test_entropy_and_smoothness_of_a_mask():
+    mask = torch.tensor([[0.0, 1.0, 0.25], [0.5, 0.75, 0.25]]).view(1, 1, 2, 3)
+    assert mask_entropy(mask).item() == pytest.approx((0 + 0 + 0.25 + 0.5 + 0.25 + 0.25) / 6)
+    down, right = (0.25 + 0.0625 + 0) / 3, (1 + 0.5625 + 0.0625 + 0.25) / 4
+    assert mask_smoothness(mask).item() == pytest.approx((down + right) / 2)
+    sharp = (mask > 0.6).float().expand(2, -1, -1, -1)
+    assert mask_entropy(sharp).item() == 0 and mask_smoothness(torch.ones(2, 1, 3, 3)).item() == 0

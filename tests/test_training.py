@@ -297,6 +297,28 @@ def test_a_finished_run_resumed_gives_the_same_answer(data, tmp_path):
     assert same(weights(first), weights(again))
 
 
+def test_the_folder_of_a_run_cut_short_says_so(data, tmp_path):
+    class Stopped(Toy):
+        def train_step(self, batch, step):
+            if step.index == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield from super().train_step(batch, step)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Stopped(), data, steps=5, run_dir=tmp_path / "run", **QUIET)
+    assert history_of(tmp_path / "run").stopped_by == "max_minutes or a request to stop"
+
+
+def test_a_resumed_run_logs_no_step_twice(data, tmp_path):
+    settings = {**QUIET, "validation": bright_data(8, 1), "validate_every": 5, "run_dir": tmp_path / "run"}
+    fit(Toy(), data, steps=10, **settings)
+    log = tmp_path / "run" / "metrics.jsonl"
+    with log.open("a") as file:  # as a run leaves it that was killed between its log and its checkpoint, while writing
+        file.write(log.read_text().splitlines()[-1].replace('"step": 10', '"step": 15') + '\n{"step": 20, "sec')
+    fit(Toy(), data, steps=20, existing="resume", **settings)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [5, 10, 15, 20]
+
+
 def test_a_run_can_be_made_longer(data, tmp_path):
     settings = {**QUIET, "validate_every": 10, "run_dir": tmp_path / "run", "average": 0}
     fit(Toy(), data, steps=10, **settings)
@@ -496,6 +518,15 @@ def test_requests_to_stop_are_heard_and_handlers_put_back(number):
         os.kill(os.getpid(), number)
         assert asked.wait(1)
     assert signal.getsignal(number) == before
+
+
+def test_a_second_interruption_does_not_wait():
+    with pytest.raises(KeyboardInterrupt, match="stopped at once"), stop_requests() as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked.wait(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_training_works_outside_the_main_thread(data):

@@ -87,7 +87,8 @@ class Truth(Explainer):
         other = everything.twin[row].clone()
         healthy = query.source == 0
         other[healthy, :, :4, :4] = 230 / 255
-        return Answer(counterfactual=other, stable=query.image.clone())
+        exact = torch.zeros(len(other))
+        return Answer(counterfactual=other, stable=query.image.clone(), residual=exact, represented=exact == 0)
 
 
 @dataclass(eq=False, kw_only=True)

@@ -26,11 +26,31 @@ if TYPE_CHECKING:
     from obverse.explainer import Explainer as Explainer
     from obverse.explanation import Explanation as Explanation
     from obverse.explanation import NotApplicable as NotApplicable
+    from obverse.generative import GenerativeModel as GenerativeModel
+    from obverse.inversion import invert as invert
     from obverse.methods import METHODS as METHODS
     from obverse.methods import load as load
+    from obverse.methods.c3lt import C3LT as C3LT
+    from obverse.methods.conditional_syce import ConditionalCyCE as ConditionalCyCE
+    from obverse.methods.conditional_syce import ConditionalSyCE as ConditionalSyCE
+    from obverse.methods.cyclegan import CXGAN as CXGAN
+    from obverse.methods.cyclegan import CXGANCascaded as CXGANCascaded
+    from obverse.methods.cyclegan import CycleGAN as CycleGAN
+    from obverse.methods.exaggeration import Exaggeration as Exaggeration
+    from obverse.methods.medxgan import MedXGAN as MedXGAN
+    from obverse.methods.sagen import SAGen as SAGen
     from obverse.methods.syce import CyCE as CyCE
+    from obverse.methods.syce import CyCSAE as CyCSAE
+    from obverse.methods.syce import SSyE as SSyE
     from obverse.methods.syce import SyCE as SyCE
+    from obverse.methods.vagan import VAGAN as VAGAN
+    from obverse.methods.xgem import XGEM as XGEM
     from obverse.metrics import METRICS as METRICS
+    from obverse.models import load_model as load_model
+    from obverse.models.adapters import Adapter as Adapter
+    from obverse.models.adapters import BigGAN as BigGAN
+    from obverse.models.dcgan import DCGAN as DCGAN
+    from obverse.models.vae import VAE as VAE
     from obverse.search import minimise as minimise
     from obverse.training import Trainable as Trainable
     from obverse.training import fit as fit
@@ -38,26 +58,46 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Adapter": "models.adapters",
     "BASELINES": "baselines",
+    "BigGAN": "models.adapters",
+    "C3LT": "methods.c3lt",
+    "CXGAN": "methods.cyclegan",
+    "CXGANCascaded": "methods.cyclegan",
     "Classifier": "classifier",
     "ClassifierTraining": "classification",
+    "ConditionalCyCE": "methods.conditional_syce",
+    "ConditionalSyCE": "methods.conditional_syce",
     "CyCE": "methods.syce",
+    "CycleGAN": "methods.cyclegan",
+    "CyCSAE": "methods.syce",
+    "DCGAN": "models.dcgan",
     "Dataset": "data.base",
+    "Exaggeration": "methods.exaggeration",
     "Explainer": "explainer",
     "Explanation": "explanation",
+    "GenerativeModel": "generative",
     "METHODS": "methods",
     "METRICS": "metrics",
+    "MedXGAN": "methods.medxgan",
     "MemoryDataset": "data.base",
     "NotApplicable": "explanation",
     "Report": "evaluation",
+    "SAGen": "methods.sagen",
+    "SSyE": "methods.syce",
     "Sample": "data.base",
     "SyCE": "methods.syce",
     "Trainable": "training",
+    "VAE": "models.vae",
+    "VAGAN": "methods.vagan",
+    "XGEM": "methods.xgem",
     "audit": "audit",
     "compare": "compare",
     "evaluate": "evaluation",
     "fit": "training",
+    "invert": "inversion",
     "load": "methods",
+    "load_model": "models",
     "minimise": "search",
 }
 __all__ = [*_PUBLIC, "__version__", "data"]

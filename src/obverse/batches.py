@@ -59,7 +59,8 @@ class Step:
 class Batches:
     """Which images each step gets: a function of (seed, step) alone, so that nothing must be saved to resume.
 
-    Every group is walked in a fresh random order an epoch; each process takes its rows of every group.
+    Every group is walked in a fresh random order an epoch; each process takes its rows of every group. With weights
+    the rows are drawn instead, with replacement.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class Batches:
         self.data = data.to(device) if isinstance(data, MemoryDataset) else data
         if data is not None and len(data) == 0:
             raise ValueError("data: expected at least one image, got none; check the folder and the split")
-        groups = None if data is None else trainable.groups(data)
+        weights = None if data is None else trainable.weights(data)
+        self._ladder = None if weights is None or data is None else _ladder(weights, len(data), trainable)
+        groups = None if data is None or weights is not None else trainable.groups(data)
         rows = torch.arange(0 if data is None else len(data)) if groups is None else groups.cpu()
         if groups is None:
             self.members = [rows]
@@ -92,10 +95,20 @@ class Batches:
         """Return this process's rows of step `index`, sorted by group."""
         if self.data is None:
             return Sample(image=torch.empty(0, device=self.device))
-        rows = torch.cat([self._rows(group, index) for group in range(self.blocks)])
+        if self._ladder is not None:
+            rows = self._drawn(self._ladder, index)
+        else:
+            rows = torch.cat([self._rows(group, index) for group in range(self.blocks)])
         batch = self.data[rows].to(self.device)
         image = batch.image.contiguous(memory_format=torch.channels_last)
         return Sample(**{**vars(batch), "image": image})
+
+    def _drawn(self, ladder: Tensor, index: int) -> Tensor:
+        # the whole batch's draws, then this process's; another seed than the step's noise, which would repeat them
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) * 1_009 + 1_008)
+        draws = torch.rand(self._each, generator=generator, dtype=torch.float64) * ladder[-1]
+        rows = torch.searchsorted(ladder, draws[self.rank * self._mine :][: self._mine], right=True)
+        return rows.clamp(max=len(ladder) - 1)  # a draw next to 1 may be rounded up
 
     def _rows(self, group: int, index: int) -> Tensor:
         members, start = self.members[group], index * self._each + self.rank * self._mine
@@ -113,3 +126,13 @@ class Batches:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) * 1_009 + group)
             cached = self._orders[group] = (epoch, torch.randperm(len(self.members[group]), generator=generator))
         return cached[1]
+
+
+def _ladder(weights: Tensor, count: int, trainable: Trainable) -> Tensor:
+    """Return the running sum of the weights, on which a uniform number finds its row."""
+    weights = weights.detach().cpu().double()
+    if weights.shape != (count,) or not bool((weights >= 0).all()) or not 0 < float(weights.sum()) < torch.inf:
+        raise ValueError(f"weights: expected {count} finite numbers of at least 0, not all 0, got "
+                         f"{tuple(weights.shape)} from {type(trainable).__name__}.weights; return how often each image is "
+                         "drawn")  # fmt: skip
+    return weights.cumsum(0)

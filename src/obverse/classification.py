@@ -18,7 +18,7 @@ from obverse.losses import class_loss
 from obverse.networks.classifiers import ARCHITECTURES
 from obverse.training import Moves, Trainable
 
-Architecture = Literal["LeNet", "ResNet"]
+Architecture = Literal["LeNet", "ResNet", "MeanResNet"]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -28,7 +28,7 @@ class ClassifierTraining(Trainable):
     Args:
         classes: names of the labels.
         image_shape: (C, H, W).
-        architecture: "LeNet" for digits, "ResNet" for anything larger.
+        architecture: "LeNet" for digits, "ResNet" for anything larger, "MeanResNet" where CAM is wanted.
         width: channels of its first stage; None takes the architecture's own.
         learning_rate: Adam's, falling along half a cosine to nothing.
         weight_decay: AdamW's.

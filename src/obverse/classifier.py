@@ -22,7 +22,7 @@ from obverse.networks.blocks import in_parts, memory_format
 Head = Literal["softmax", "multilabel"]
 Outputs = Literal["logits", "probabilities"]
 
-WITHOUT_GRADIENT = "occlusion, cxplain, nearest, CX-GAN, and all controls but adversarial_noise (see obverse.BASELINES)"
+WITHOUT_GRADIENT = "occlusion, cxplain, nearest, cxgan, vagan, and all controls but adversarial_noise (see obverse.BASELINES)"
 """Named when a method that needs a gradient meets a classifier that has none."""
 
 

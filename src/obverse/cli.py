@@ -1,4 +1,4 @@
-"""The command line: obverse demo | fit | explain | evaluate | compare | audit."""
+"""The command line: obverse demo | fit | explain | evaluate | compare | audit | serve."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ commands:
   evaluate RUN          say how far to trust it:     obverse evaluate runs/syce --out report.html
   compare RUN...        several side by side:        obverse compare runs/syce runs/cyce --baseline pgd gradcam
   audit RUN             sanity checks:               obverse audit runs/syce --second-classifier runs/other
+  serve [RUN...]        turn the knob in a browser:  obverse serve runs/syce     (without a run: one that comes with it)
 
 `obverse COMMAND --help` lists the options of a command, `obverse fit --help` the methods.
 Exit codes: 0 done, 1 failed (the message says why), 2 the command line is wrong.
 """
 
-COMMANDS = ("demo", "fit", "explain", "evaluate", "compare", "audit")
+COMMANDS = ("demo", "fit", "explain", "evaluate", "compare", "audit", "serve")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Mark = Literal["better", "worse", ""]
-VALID = "validity (Val)"
+Curve = tuple[list[float], list[float]]
+VALID, AREA = "validity (Val)", "share of the image in the map"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +57,11 @@ class Line:
     """One figure of all reports.
 
     Args:
-        label, question, direction, unit, better: as in the reports.
+        metric, label, question, direction, unit, better: as in the reports.
         cells: by report name; a report that lacks the figure is not in it.
     """
 
+    metric: str
     label: str
     question: str
     direction: str
@@ -76,11 +78,16 @@ class Comparison:
         names: of the reports, the baseline first.
         lines: one a figure.
         notes: what a reader must know, e.g. data that differ.
+        curves: by title, then by report: (x, y), where at least two reports have it.
+        beside: by figure, then by report, it and the figures beside it over all directions, e.g. floors, or the flips of every
+            attribute, whose rows are EPE's class-discrimination matrix where each report explains another label.
     """
 
     names: tuple[str, ...]
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
+    curves: Mapping[str, Mapping[str, Curve]] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     def console(self) -> Table:
         """Return the table for a terminal; print it with `rich.print`."""
@@ -117,7 +124,7 @@ class Comparison:
         return text.getvalue()
 
     def save(self, path: str | Path) -> None:
-        """Write the comparison: `.json` or `.csv`.
+        """Write the comparison: `.html`, `.json` or `.csv`.
 
         Raises:
             ValueError: another ending.
@@ -128,8 +135,13 @@ class Comparison:
         elif path.suffix == ".csv":
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(self.to_csv())
+        elif path.suffix == ".html":
+            from obverse.report.comparison import render  # templates only where wanted
+
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(render(self), encoding="utf-8")
         else:
-            raise ValueError(f"path: expected a name ending in .json or .csv, got {path.name!r}; rename it")
+            raise ValueError(f"path: expected a name ending in .html, .json or .csv, got {path.name!r}; rename it")
 
 
 def compare(reports: Mapping[str, Report], *, baseline: str | None = None, seed: int = 0) -> Comparison:
@@ -161,11 +173,36 @@ def compare(reports: Mapping[str, Report], *, baseline: str | None = None, seed:
             own = next((r for r in reports[name].rows if (r.label, r.direction) == (label, direction)), None)
             if own is not None:
                 cells[name] = _cell(own, reports[name], reports[first] if name != first else None, common, seed)
-        lines.append(Line(label=label, question=row.question, direction=direction, unit=row.unit, better=row.better,
-                          cells=cells))  # fmt: skip
+        lines.append(Line(metric=row.metric, label=label, question=row.question, direction=direction, unit=row.unit,
+                          better=row.better, cells=cells))  # fmt: skip
     order = {question: k for k, question in enumerate(dict.fromkeys(line.question for line in lines))}
     lines.sort(key=lambda line: order[line.question])
-    return Comparison(names=names, lines=tuple(lines), notes=_notes(reports, common))
+    return Comparison(names=names, lines=tuple(lines), notes=_notes(reports, common), curves=_curves(names, reports),
+                      beside=_beside(names, reports))  # fmt: skip
+
+
+def _curves(names: tuple[str, ...], reports: Mapping[str, Report]) -> dict[str, dict[str, Curve]]:
+    """Return the curves that several reports have, and of the maps' areas also the ratio to the baseline's."""
+    found: dict[str, dict[str, Curve]] = {}
+    for name in names:
+        for title, curve in reports[name].curves.items():
+            found.setdefault(title, {})[name] = curve
+    if names[0] in (areas := found.get(AREA, {})):
+        x, base = areas[names[0]]
+        some = [k for k, area in enumerate(base) if area > 0]  # elsewhere there is no ratio
+        found[f"{AREA}, relative to {names[0]}"] = {
+            name: ([x[k] for k in some], [y[k] / base[k] for k in some]) for name, (_, y) in areas.items()
+        }
+    return {title: curves for title, curves in found.items() if len(curves) > 1}
+
+
+def _beside(names: tuple[str, ...], reports: Mapping[str, Report]) -> dict[str, dict[str, dict[str, float]]]:
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name in names:
+        for row in reports[name].rows:
+            if row.direction == "all" and row.beside:
+                found.setdefault(row.label, {})[name] = {"the figure": row.value, **row.beside}
+    return found
 
 
 def _cell(row: Row, report: Report, baseline: Report | None, common: set[tuple[int, ...]], seed: int) -> Cell:

@@ -36,6 +36,7 @@ def evaluate(
     attribute_classifier: Classifier | None = None,
     recogniser: nn.Module | None = None,
     judges: str | Path | None = None,
+    inception: str | Path | None = None,
     metrics: Sequence[str | Metric] | None = None,
     target: int | str | None = None,
     answers: int = 1,
@@ -61,6 +62,7 @@ def evaluate(
         recogniser: from images to identity vectors, (N, C, H, W) -> (N, D).
         judges: folder where the networks that judge realism are kept; what is missing is trained there on the
             reference, once for a data set and classifier.
+        inception: safetensors file with the weights of Inception-v3, for distances on its features.
         metrics: names in METRICS or instances; None takes all.
         target: class index or name for all images; None is the other class, or the runner-up.
         answers: how many answers an image.
@@ -77,7 +79,8 @@ def evaluate(
     context = Context(
         explainer=explainer, data=data, reference=reference, validation=validation,
         second_classifier=second_classifier, attribute_classifier=attribute_classifier, recogniser=recogniser,
-        judges=None if judges is None else Path(judges), target=target, seed=seed, batch_size=batch_size,
+        judges=None if judges is None else Path(judges), inception=None if inception is None else Path(inception),
+        target=target, seed=seed, batch_size=batch_size,
     )  # fmt: skip
     if len(data) == 0:
         raise ValueError("data: expected at least one image, got none; check the split or the filter")
@@ -86,6 +89,7 @@ def evaluate(
     run = Run(context, instances(metrics), Examples(examples, seed))
     run.probe()
     run.stream(answers, precision)
+    run.follow(answers)
     found, rows, values = run.results()
     settings = _settings(context, answers, precision) | {"classifier accuracy on these images": run.accuracy}
     return Report(

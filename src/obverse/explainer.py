@@ -17,6 +17,8 @@ from obverse.checkpoint import load_tensors, read_json, settled
 from obverse.classifier import WITHOUT_GRADIENT, Classifier
 from obverse.data.base import Dataset, check_images
 from obverse.explanation import Explanation, NotApplicable, as_saved
+from obverse.generative import GenerativeModel
+from obverse.settings import restore, settings_as_json
 from obverse.training import Trainable
 
 Target = int | str | Tensor | None
@@ -59,12 +61,16 @@ class Answer:
         attribution: (M, 1, H, W) >= 0; None means the mean over channels of |difference|.
         stable: (M, C, H, W) in [0, 1], or None.
         residual: (M,) mean absolute error of the method's own picture of the image, or None.
+        represented: (M,) bool, the residual is at most that of 9 in 10 validation images, or None.
+        posterior_gap: (M,) how far the posterior of `source` is off on the method's own picture of the image, or None.
     """
 
     counterfactual: Tensor | None = None
     attribution: Tensor | None = None
     stable: Tensor | None = None
     residual: Tensor | None = None
+    represented: Tensor | None = None
+    posterior_gap: Tensor | None = None
 
 
 @dataclass(eq=False, kw_only=True)
@@ -89,6 +95,12 @@ class Explainer(ABC):
         if self.needs_gradient and not self.classifier.has_gradient:
             raise NotApplicable(f"{self.name}: needs the classifier's gradient, which a black box does not have; "
                                 f"use one that needs none: {WITHOUT_GRADIENT}")  # fmt: skip
+        for name, part in self._parts().items():
+            if part.image_shape != self.classifier.image_shape:
+                raise ValueError(f"{name}: expected images of shape {self.classifier.image_shape} like the classifier's, "
+                                 f"got {part.image_shape}; pass one made for the same images")  # fmt: skip
+            if isinstance(part, GenerativeModel):
+                setattr(self, name, part.frozen(self.classifier.device))
 
     # ------------------------------------------------------------------ what a method writes
 
@@ -112,6 +124,11 @@ class Explainer(ABC):
     def path_kind(self) -> str:
         """How `path` gets from end to end, for captions."""
         return "pixels cross-faded"
+
+    @property
+    def thin_posteriors(self) -> tuple[tuple[float, float], ...]:
+        """Ranges of the last class's posterior in which a knob had too few training images to be relied on."""
+        return ()
 
     # ------------------------------------------------------------------ what a user calls
 
@@ -222,8 +239,9 @@ class Explainer(ABC):
             method=self.name, classes=self.classifier.classes, image=query.image, source=query.source,
             target=query.target, counterfactual=counterfactual, stable=stable, attribution=attribution.float(),
             difference=difference, query=row, posterior_before=before[row], posterior_after=after,
-            requested=requested, residual=None if answer.residual is None else answer.residual.float(), valid=valid,
-            asked=asked, precision=precision, fingerprint=self._fingerprint(),
+            requested=requested, residual=None if answer.residual is None else answer.residual.float(),
+            posterior_gap=None if answer.posterior_gap is None else answer.posterior_gap.float(), valid=valid, asked=asked,
+            precision=precision, fingerprint=self._fingerprint(), represented=answer.represented,
         )  # fmt: skip
 
     def _fingerprint(self) -> str:
@@ -232,8 +250,17 @@ class Explainer(ABC):
             cached = self._classifier_fingerprint = self.classifier.fingerprint
         return cached
 
+    def _parts(self) -> dict[str, GenerativeModel | Classifier]:
+        """The models and classifiers that the method holds beside the one it explains, by the name of their field."""
+        names = [f.name for f in dataclasses.fields(self) if f.init and not f.kw_only and f.name != "classifier"]
+        found = {name: getattr(self, name) for name in names}
+        return {name: part for name, part in found.items() if isinstance(part, (GenerativeModel, Classifier))}
+
     def _modules(self) -> list[nn.Module]:
-        return [self.classifier.module]
+        own = [self.classifier.module]
+        for part in self._parts().values():
+            own += part.modules() if isinstance(part, GenerativeModel) else [part.module]
+        return own
 
     @contextlib.contextmanager
     def _no_trace(self, precision: Precision) -> Iterator[None]:
@@ -252,8 +279,8 @@ class Explainer(ABC):
 
     def describe(self) -> dict[str, Any]:
         """Return method, hyperparameters and the classifier's fingerprint, as JSON can hold them."""
-        settings = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.init and f.kw_only}
-        return {"method": self.name, "hyperparameters": settings, "classifier": self._fingerprint()}
+        described = {"method": self.name, "hyperparameters": settings_as_json(self), "classifier": self._fingerprint()}
+        return described | {name: part.fingerprint for name, part in self._parts().items()}
 
 
 @dataclass(eq=False, kw_only=True)
@@ -268,7 +295,7 @@ class LearnedExplainer(Explainer, Trainable):
         return self.classifier.device
 
     def _modules(self) -> list[nn.Module]:
-        return [self.classifier.module, self.networks]
+        return [*super()._modules(), self.networks]
 
     def validate(self, data: Dataset) -> float:
         """Return 1 - validity + mean L1 over the rows that are asked; lower is better."""
@@ -296,16 +323,17 @@ class LearnedExplainer(Explainer, Trainable):
         return torch.cat([torch.cat(list(line), 2) for line in shown], 1)
 
     @classmethod
-    def load(cls, folder: str | Path, classifier: Classifier) -> Self:
+    def load(cls, folder: str | Path, classifier: Classifier, *parts: GenerativeModel | Classifier) -> Self:
         """Read a trained explainer from `save`, or the best weights from a run folder of `fit`.
 
         Args:
             folder: the folder, or the run folder that holds `best/`.
             classifier: the classifier it was trained for.
+            parts: what else it was made with, in the same order, e.g. the generative model.
 
         Raises:
             FileNotFoundError: nothing there.
-            ValueError: of another method, or trained for another classifier.
+            ValueError: of another method, or trained for another classifier or with other parts.
         """
         folder = Path(folder)
         folder = folder / "best" if settled(folder / "best").is_dir() else folder
@@ -313,37 +341,14 @@ class LearnedExplainer(Explainer, Trainable):
         if settings["method"] != cls.name:
             raise ValueError(f"{folder}: holds {settings['method']!r}, expected {cls.name!r}; load it with its own "
                              "class, or with obverse.load(folder)")  # fmt: skip
-        if settings["classifier"] != classifier.fingerprint:
-            raise ValueError(f"{folder}: was trained for another classifier (fingerprint "
-                             f"{settings['classifier'][:12]}, got {classifier.fingerprint[:12]}); pass that "
-                             "classifier, or fit the explainer again")  # fmt: skip
-        explainer = cls(classifier, **restore(cls, settings["hyperparameters"]))
+        names = [f.name for f in dataclasses.fields(cls) if f.init and not f.kw_only]
+        given = dict(zip(names, (classifier, *parts)))
+        for name in names:
+            expected, got = settings.get(name), given[name].fingerprint if name in given else None
+            if expected != got:
+                raise ValueError(f"{folder}: was trained for another {name} (fingerprint {str(expected)[:12]}, got "
+                                 f"{str(got)[:12]}); pass that {name}, or fit the explainer again")  # fmt: skip
+        explainer = cls(classifier, *parts, **restore(cls, settings["hyperparameters"]))
         explainer.networks.load_state_dict(load_tensors(folder / "networks.safetensors"))
         explainer.networks.to(classifier.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         return explainer
-
-
-def restore(cls: type, settings: dict[str, Any]) -> dict[str, Any]:
-    """Turn the JSON form of hyperparameters back into the field values of a dataclass.
-
-    Raises:
-        ValueError: a setting that the class does not have.
-    """
-    import typing
-
-    hints, known = typing.get_type_hints(cls), {f.name for f in dataclasses.fields(cls)}
-    values = {}
-    for key, value in settings.items():
-        if key not in known:
-            raise ValueError(f"{key}: {cls.__name__} has no such hyperparameter; it was saved by another version")
-        hint = hints[key]
-        if isinstance(value, dict) and isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            value = hint(**restore(hint, value))
-        values[key] = tuple(value) if isinstance(value, list) else value
-    return values
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value

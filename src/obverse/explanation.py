@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class NotApplicable(ValueError):
@@ -41,10 +45,12 @@ class Explanation:
         posterior_after: (N, K) float32, of the counterfactual; of the image where there is none.
         requested: (N,) the posterior of `target` that was asked for; None for methods without a knob.
         residual: (N,) how badly the method represents the image, mean absolute error on [0, 1]; or None.
+        represented: (N,) bool, False where the residual is above that of 9 in 10 validation images; None where unknown.
         valid: (N,) bool, the classifier decides the counterfactual as asked.
         asked: (N,) bool, source != target.
         precision: "float32" or "bf16", in which the answer was computed.
         fingerprint: of the classifier that was explained.
+        posterior_gap: (N,) how far the posterior of `source` is off on the method's own picture of the image; or None.
     """
 
     method: str
@@ -65,6 +71,8 @@ class Explanation:
     asked: Tensor
     precision: str
     fingerprint: str
+    represented: Tensor | None = None
+    posterior_gap: Tensor | None = None
 
     def __len__(self) -> int:
         return self.image.shape[0]
@@ -101,9 +109,29 @@ class Explanation:
             return f"The image was already decided {target!r} ({before:.1%}); nothing had to change."
         if self.counterfactual is None:
             return f"{self.method} shows where the evidence for {source!r} is; it makes no counterfactual."
+        poor = ""
+        if self.represented is not None and self.residual is not None and not bool(self.represented[row]):
+            poor = (f" Poorly represented: {self.method}'s own picture of the image is off by "
+                    f"{float(self.residual[row]):.3f}, more than for 9 in 10 validation images.")  # fmt: skip
+        if self.posterior_gap is not None and float(self.posterior_gap[row]) > 0.2:
+            poor += (f" {self.method}'s own picture of the image is judged otherwise: the posterior of {source!r} is off by "
+                     f"{float(self.posterior_gap[row]):.2f}.")  # fmt: skip
         if bool(self.valid[row]):
-            return f"Valid: decided {target!r} instead of {source!r} ({before:.1%} before, {after:.1%} after)."
-        return f"Not valid: still not decided {target!r} ({before:.1%} before, {after:.1%} after)."
+            return f"Valid: decided {target!r} instead of {source!r} ({before:.1%} before, {after:.1%} after).{poor}"
+        return f"Not valid: still not decided {target!r} ({before:.1%} before, {after:.1%} after).{poor}"
+
+    def show(self, *, most: int = 16) -> Figure:
+        """Return a figure with one row an answer, which a notebook shows; see `obverse.figures` for others.
+
+        Args:
+            most: rows at most.
+
+        Raises:
+            ValueError: no answers.
+        """
+        from obverse.figures import sheet  # drawing is slow to import
+
+        return sheet(self, most=most)
 
     def _with(self, tensors: dict[str, Tensor]) -> Explanation:
         return dataclasses.replace(self, **tensors)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -34,6 +34,29 @@ def fake_loss(logit: Tensor) -> Tensor:
     return F.softplus(logit.float()).mean()
 
 
+def squared_real(logit: Tensor) -> Tensor:
+    """Mean of (D(x) - 1)^2: the least squares GAN (Mao et al.), for critics on real and generators on made images."""
+    return (logit.float() - 1).square().mean()
+
+
+def squared_fake(logit: Tensor) -> Tensor:
+    """Mean of D(x)^2: the least squares GAN, for critics on made images."""
+    return logit.float().square().mean()
+
+
+def real_penalty(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """Mean squared norm of the gradient of the logit at real images (R1, Mescheder et al., without their 1/2).
+
+    Args:
+        critic: images to (N,) logits.
+        real: (N, C, H, W).
+    """
+    at = real.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(critic(at).float().sum(), at, create_graph=True)
+    penalty: Tensor = gradient.float().flatten(1).square().sum(1).mean()
+    return penalty
+
+
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
     """Mean of (||gradient of the logit|| - 1)^2 between real and fake images (Gulrajani et al.; SyCE eq. 22).
 
@@ -46,3 +69,53 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     (gradient,) = torch.autograd.grad(critic(between).float().sum(), between, create_graph=True)
     penalty: Tensor = (gradient.float().flatten(1).norm(dim=1) - 1).square().mean()
     return penalty
+
+
+def mask_entropy(mask: Tensor) -> Tensor:
+    """Mean of min(m, 1 - m) over a mask in [0, 1]: 0 where it is all or nothing (ExplainGAN; C3LT eq. 5)."""
+    return torch.minimum(mask, 1 - mask).mean()
+
+
+def mask_smoothness(mask: Tensor) -> Tensor:
+    """Mean squared difference of neighbours, the mean of vertical and horizontal ones (ExplainGAN; C3LT eq. 5)."""
+    return 0.5 * (mask.diff(dim=-2).square().mean() + mask.diff(dim=-1).square().mean())
+
+
+def weight_distance(one: nn.Module, other: nn.Module) -> Tensor:
+    """Mean squared difference of the parameters of two networks of one shape (the d_w of CyCSAE, SyCE eq. S18).
+
+    Deviation: the paper says an L2 constraint; a mean over numbers keeps its weight apart from the networks' size.
+    """
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    difference = torch.cat([(mine - theirs).flatten() for mine, theirs in pairs])
+    return difference.square().mean()
+
+
+def shared_change(one: Tensor, other: Tensor, image: Tensor) -> Tensor:
+    """Share of what two answers to an image have in common, 1 where they are equal and 0 where they change other pixels.
+
+    1 - |a - b| / (|a - x| + |b - x|), the mean over images. To minimise it is to seek modes (Mao et al. 2019), but the
+    distance of two answers is measured by the size of their changes, not by that of their noise: it has no unit, cannot
+    fall below 0, and small findings count as much as large ones.
+
+    Args:
+        one, other: (N, C, H, W), two answers to each image.
+        image: (N, C, H, W).
+    """
+    apart = (one - other).abs().flatten(1).sum(1)
+    moved = (one - image).abs().flatten(1).sum(1) + (other - image).abs().flatten(1).sum(1)
+    return (1 - apart / moved.clamp_min(1e-6)).mean()
+
+
+def energy_distance(one: Tensor, other: Tensor) -> Tensor:
+    """Energy distance of two sets of images, from the root mean squared differences of their pixels; 0 for equal sets.
+
+    2 E|x - y| - E|x - x'| - E|y - y'| (Szekely and Rizzo), unbiased, so that it may fall a little below 0.
+
+    Args:
+        one, other: (N, ...) and (M, ...), at least two of each.
+    """
+    one, other = one.flatten(1).float(), other.flatten(1).float()
+    within = [torch.cdist(x, x).sum() / (len(x) * (len(x) - 1)) for x in (one, other)]
+    distance: Tensor = (2 * torch.cdist(one, other).mean() - within[0] - within[1]) / one.shape[1] ** 0.5
+    return distance

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from obverse.checkpoint import load_tensors, read_json, save_folder, settled, write_json
+from obverse.checkpoint import load_tensors, read_json, save_folder, settled, write_json, write_text
 
 if TYPE_CHECKING:
     from obverse.state import State
@@ -80,6 +80,7 @@ class RunFolder:
         state.step, state.seconds = meta["step"], meta["seconds"]
         state.best_step, state.best_score = meta["best_step"], meta["best_score"]
         state.curve = [(int(step), float(score)) for step, score in meta["curve"]]
+        self._forget_after(state.step)
         if (self.path / "best").exists():
             state.best = load_tensors(self.path / "best" / "networks.safetensors")
 
@@ -111,6 +112,15 @@ class RunFolder:
             row |= {name: float(loss) for name, loss in losses.items()}
             with (self.path / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
+
+    def _forget_after(self, step: int) -> None:
+        """Drop the lines of `metrics.jsonl` that a killed run wrote after its last checkpoint; they come again."""
+        if not self._writes or self.path is None or not (self.path / "metrics.jsonl").exists():
+            return
+        lines = (self.path / "metrics.jsonl").read_text().splitlines()
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        if len(kept) < len(lines):
+            write_text(self.path / "metrics.jsonl", "".join(f"{line}\n" for line in kept))
 
     def picture(self, step: int, picture: Tensor | None) -> None:
         """Write `samples/step_N.png`."""

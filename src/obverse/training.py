@@ -57,6 +57,10 @@ class Trainable(ABC):
         """Return one integer a sample (-1 leaves it out); a batch has equal numbers of each, sorted; None: one group."""
         return None
 
+    def weights(self, data: Dataset) -> Tensor | None:
+        """Return (N,) how often each image is drawn, in relation, with replacement; None: each once an epoch."""
+        return None
+
     def rate(self, step: Step) -> float:
         """Return what multiplies every player's learning rate at this step."""
         return 1.0
@@ -84,7 +88,7 @@ class History:
         seconds: in training, resumed ones included.
         best_step, best_score: of the weights kept; None without validation.
         curve: (step, score) at every validation.
-        stopped_by: "steps" or "max_minutes".
+        stopped_by: "steps" or "max_minutes"; a run folder does not know the latter from a request to stop.
     """
 
     steps: int
@@ -103,7 +107,9 @@ def history_of(run: str | Path) -> History:
     """
     meta = read_json(settled(Path(run) / "checkpoint") / "state.json")
     curve = tuple((int(step), float(score)) for step, score in meta["curve"])
-    return History(meta["step"], meta["seconds"], meta["best_step"], meta["best_score"], curve, "steps")
+    wanted = read_json(Path(run) / "config.json")["fit"]["steps"]
+    stopped_by = "steps" if meta["step"] >= wanted else "max_minutes or a request to stop"
+    return History(meta["step"], meta["seconds"], meta["best_step"], meta["best_score"], curve, stopped_by)
 
 
 def fit(
@@ -264,12 +270,18 @@ def _validate(
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[threading.Event]:
-    """SIGTERM and Ctrl-C ask; the loop answers after the step. Only the main thread can listen."""
+    """SIGTERM and Ctrl-C ask; the loop answers after the step. A second Ctrl-C does not wait. Only the main thread can listen."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    before = {s: signal.signal(s, lambda *_: asked.set()) for s in (signal.SIGTERM, signal.SIGINT)}
+
+    def ask(number: int, _: object) -> None:
+        if asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt("stopped at once; what was saved before is whole")
+        asked.set()
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield asked
     finally:

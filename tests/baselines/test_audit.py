@@ -120,10 +120,18 @@ def test_what_is_missing_is_named_and_not_a_pass():
     assert words["reconstruction only"].endswith("pass autoencoder to test one")
     learned = audit(CXPlain(chosen, width=4), data(10)).checks
     assert "must be trained for the randomised classifier; pass rebuild" in learned[0].words
-    assert learned[1].words == learned[2].words == learned[3].words == learned[4].words == "cxplain makes no counterfactual"
+    assert (
+        learned[1].words
+        == learned[2].words
+        == learned[3].words
+        == learned[4].words
+        == "cxplain makes no counterfactual"
+    )
     assert not audit(CXPlain(chosen, width=4), data(10)).passed
     again = audit(CXPlain(chosen, width=4), data(10), rebuild=lambda other: CXPlain(other, width=4)).checks[0]
     assert again.passed is False and again.value == pytest.approx(1.0)  # untrained, it knows of no classifier
+    other = audit(CXPlain(chosen, width=4), data(10), rebuild=lambda other: CXPlain(other, width=4, seed=7)).checks[0]
+    assert other.passed is None and other.words.endswith("too little to tell; train longer")
     boxed = audit(Identity(black_box()), data(10))
     assert "black box has no weights" in boxed.checks[0].words
 
@@ -155,6 +163,17 @@ def test_randomised_keeps_every_value_and_leaves_the_original():
     assert not torch.allclose(other.features(x), chosen.features(x))
     with pytest.raises(NotApplicable, match="a black box has no weights to randomise; pass the module itself"):
         randomised(black_box())
+
+
+@pytest.mark.parametrize("outputs", [2, 3])
+def test_a_randomised_classifier_decides_every_class(outputs):
+    chosen = Classifier(Convolutions(outputs), [f"c{k}" for k in range(outputs)], SHAPE, device="cpu")
+    x = images(60, 5)
+    counts = torch.bincount(randomised(chosen, 1, x).decide(x), minlength=outputs)
+    assert int(counts.min()) >= 0.8 * 60 // outputs
+    view = chosen.against_rest("c1")
+    counts = torch.bincount(randomised(view, 1, x).decide(x), minlength=2)
+    assert int(counts.min()) >= 25
 
 
 def test_rank_correlation_against_scipy():

@@ -140,7 +140,7 @@ def test_every_baseline_without_gradient_is_named_and_works_on_a_black_box():
 @pytest.mark.parametrize("name", [name for name in BASELINES if baseline(name).needs_gradient])
 def test_a_black_box_is_refused_with_the_names_of_those_that_work(name):
     box = black_box()
-    parts = {"adversarial_noise": [Identity(box)], "cve": [data()]}.get(name, [])
+    parts = {"adversarial_noise": [Identity(box)], "latent_gradients": [Identity(box)], "cve": [data()]}.get(name, [])
     with pytest.raises(NotApplicable, match=f"{name}: needs the classifier's gradient.*occlusion, cxplain, nearest"):
         baseline(name)(box, *parts)
 

@@ -6,7 +6,10 @@ import torch
 from baselines.baseline_nets import Convolutions, Reused, Shortcut, Tokens, classifier, data, flat, images, mixed
 from obverse.baselines.common import margin
 from obverse.baselines.cve import CVE, _pasted, _spread, _weight
+from obverse.data.base import Sample
 from obverse.explanation import NotApplicable
+from obverse.metrics.drive import Cout
+from obverse.metrics.perturbation import edits
 
 
 def exhaustive(explainer, query, distractor, target, edits):
@@ -52,6 +55,17 @@ def test_greedy_against_exhaustive_where_all_pairs_are_candidates(module):
         edited = [cell for cell in range(9) if order[row, cell] >= 0]
         found = sorted((int(order[row, cell]), cell, int(source[row, cell])) for cell in edited)
         assert [(cell, whence) for _, cell, whence in found] == pairs
+
+
+def test_every_edit_is_one_step_of_cout():
+    chosen = classifier()
+    explainer, x = CVE(chosen, data(), edits=5), mixed(chosen, 6)
+    answer = explainer.explain(x)
+    assert bool(Cout("edits").applies(answer, Sample(image=x)).any())
+    other = explainer._gallery.images(explainer._gallery.nearest(x, answer.target))
+    _, order = explainer.search(explainer._head.features(x), explainer._head.features(other), answer.target)
+    made = (edits(answer.attribution).diff(dim=1) > 0).sum(1)
+    assert made.tolist() == (order >= 0).sum(1).tolist()
 
 
 def test_few_candidates_are_as_good_where_all_is_linear_behind_the_layer():

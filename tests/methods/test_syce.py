@@ -1,4 +1,4 @@
-"""SyCE and CyCE: every loss term against its equation, the order of the moves, who hears from what, and the answers."""
+"""SyCE and its kin: every loss term against its equation, the order of the moves, who hears from what, and the answers."""
 
 import math
 
@@ -9,7 +9,7 @@ from obverse.batches import Step
 from obverse.classifier import Classifier
 from obverse.data.augment import DIGITS, Augment
 from obverse.data.base import MemoryDataset, Sample
-from obverse.methods.syce import CyCE, SyCE
+from obverse.methods.syce import CyCE, CyCSAE, SSyE, SyCE
 from obverse.training import fit
 from tiny_core import SHAPE, bright_classifier, bright_data
 
@@ -323,11 +323,12 @@ def test_a_class_that_is_never_decided():
         fit(make(), dark, steps=1, batch_size=2, progress=False)
 
 
-@pytest.mark.parametrize("kind", [SyCE, CyCE])
-def test_more_than_two_classes_need_a_view(kind):
+@pytest.mark.parametrize("kind", [SyCE, CyCE, SSyE, CyCSAE])
+def test_more_than_two_classes_need_a_view_or_the_conditional_form(kind):
     several = Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 3)), ["a", "b", "c"], SHAPE,
                          device="cpu")  # fmt: skip
-    said = rf"{kind.name} explains a choice between 2 classes, got 3 \(a, b, c\); .* classifier.against_rest\('a'\)"
+    said = (rf"{kind.name} translates between 2 classes, got 3 \(a, b, c\); .* classifier.against_rest\('a'\), "
+            "or use conditional_syce")  # fmt: skip
     with pytest.raises(ValueError, match=said):
         kind(several)
     assert kind(several.against_rest("c"), **SMALL).classifier.classes == ("not c", "c")

@@ -37,7 +37,8 @@ def measured(explainer, **arguments):
 
 
 def test_a_knob_that_obeys_is_calibrated():
-    probe, (rank, error) = measured(Knob(corner_classifier()))
+    probe, (rank, error, rises, ends) = measured(Knob(corner_classifier()))
+    assert rises.value == 1 and ends.value == 1
     assert rank.value == pytest.approx(1, abs=0.01) and error.value < 0.02  # 8 bits leave a little
     assert rank.n == 24 and error.low - 1e-6 <= error.value <= error.high + 1e-6
     (asked, obtained), *_ = probe.curves().values()
@@ -46,12 +47,44 @@ def test_a_knob_that_obeys_is_calibrated():
 
 
 def test_a_knob_that_does_nothing_has_no_correlation():
-    _, (rank, error) = measured(Knob(corner_classifier(), obeys=False))
+    _, (rank, error, rises, ends) = measured(Knob(corner_classifier(), obeys=False))
     assert rank.value == pytest.approx(0, abs=1e-9)
+    assert rises.value == 1 and ends.value == 0  # never falls, and never crosses
     data, classifier = corner_data(), corner_classifier()
     posterior = classifier.posterior(data[:].image)[:, 1]
     asked = (torch.arange(10) + 0.5) / 10
     assert error.value == pytest.approx(float((posterior[:, None] - asked).abs().mean()), abs=1e-5)
+
+
+@dataclass(eq=False, kw_only=True)
+class Thin(Knob):
+    """Knows nothing of posteriors from 0.2 to 0.4, where it gives 0.1; for every other image its top is 0.3."""
+
+    @property
+    def thin_posteriors(self):
+        return ((0.2, 0.3), (0.3, 0.4))
+
+    def answer(self, query: Query) -> Answer:
+        asked = query.posterior
+        if asked is None:  # a first explanation, to see how long one takes
+            return super().answer(query)
+        asked = torch.where((asked > 0.2) & (asked < 0.4), 0.1, asked)
+        halves = query.image[:, 0, :4, :4].mean((1, 2)) > 0.6
+        asked = torch.where((asked > 0.9) & halves, 0.3, asked)
+        return super().answer(Query(**{**vars(query), "posterior": asked}))
+
+
+def test_thin_bins_are_printed_apart_and_series_counted_by_hand():
+    probe, rows = measured(Thin(corner_classifier()))
+    found = {row.label.removeprefix("knob: "): row for row in rows}
+    # half the images: 0.95 becomes 0.3; 16 of 20 errors are 0 but for 8 bits
+    assert found["mean absolute error"].value == pytest.approx(0.5 * 0.65 / 8, abs=0.01)
+    assert found["mean absolute error, thin bins"].value == pytest.approx((0.15 + 0.25) / 2, abs=0.01)
+    assert found["mean absolute error, thin bins"].note == "at 0.25, 0.35"
+    assert found["share of series that rise"].value == 0  # 0.15 is followed by 0.1
+    assert found["share with both ends valid"].value == 0.5
+    (asked, _), (thin, obtained) = probe.curves().values()
+    assert len(asked) == 10 and thin == pytest.approx([0.25, 0.35]) and obtained == pytest.approx([0.1, 0.1], abs=0.02)
 
 
 def test_rank_correlation_equals_scipy():
@@ -67,7 +100,8 @@ def test_methods_without_a_knob_are_skipped():
     report = evaluate(Negative(corner_classifier()), corner_data(), metrics=["knob_calibration"])
     assert report.skipped["knob calibration"].startswith("knob: the method has no knob")
     report = evaluate(Knob(corner_classifier()), corner_data(), metrics=["knob_calibration"])
-    assert [row.label for row in report.rows] == ["knob: rank correlation", "knob: mean absolute error"]
+    labels = ("rank correlation", "mean absolute error", "share of series that rise", "share with both ends valid")
+    assert [row.label for row in report.rows] == [f"knob: {label}" for label in labels]
     assert "knob: obtained over requested posterior" in report.curves
 
 

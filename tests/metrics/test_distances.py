@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -83,3 +85,17 @@ def test_points_without_a_density_are_named():
     plane = Plane.of(sets()[0])
     with pytest.raises(NotApplicable, match="features: no density in the plane of 20 answers"):
         plane.density(torch.ones(20, 5))
+
+
+def test_densities_that_underflow_give_a_number():
+    p, q = np.array([0.5, 0.5, 5e-324, 0.0]), np.array([0.25, 0.75, 0.0, 5e-324])
+    found = jensen_shannon(p, q, SimpleNamespace(density=lambda values: values))
+    assert found == pytest.approx(jensenshannon([0.5, 0.5], [0.25, 0.75], base=2), rel=1e-9)
+
+
+def test_large_sets_are_taken_in_parts():
+    a, b = sets(1100, 700)
+    k = [(x.double() @ y.double().T / 5 + 1) ** 3 for x, y in ((a, a), (a, b), (b, b))]
+    n, m = len(a), len(b)
+    expected = (k[0].sum() - k[0].trace()) / (n * (n - 1)) + (k[2].sum() - k[2].trace()) / (m * (m - 1)) - 2 * k[1].mean()
+    assert kernel_distance(a, b) == pytest.approx(float(expected), rel=1e-9)

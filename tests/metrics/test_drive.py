@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from obverse.data.base import Sample
 from obverse.metrics.deletion import ConfidenceDrop, Deletion, Insertion, PixelDeletion
 from obverse.metrics.drive import AupcSource, AupcTarget, Cout, transition
-from obverse.metrics.perturbation import area, bounds, exchange_curve, ranks
+from obverse.metrics.perturbation import area, bounds, edits, exchange_curve, ranks
 from tiny import SIZE, Negative, corner_classifier, corner_data, explanation_of
 
 CLASSIFIER = corner_classifier(0.6, 0.05)
@@ -88,6 +88,51 @@ def test_own_masks_are_told_from_absolute_differences():
     expected = slow_curve(own.image[1], own.counterfactual[1], mask[1, 0], bounds(SIZE * SIZE, 10))
     assert torch.allclose(found[1], expected, atol=1e-5)
     assert Cout("own mask").label == "COUT, by the method's own mask"
+
+
+def edited(levels):
+    """Two images, some cells replaced; `levels` (2, 4) is the mask's value in each 6 x 6 quarter."""
+    image, other = torch.rand(2, 2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
+    mask = torch.tensor(levels).view(2, 1, 2, 2).repeat_interleave(6, 2).repeat_interleave(6, 3)
+    other = torch.where(mask > 0, other, image)
+    before, after = CLASSIFIER.posterior(image), CLASSIFIER.posterior(other)
+    source = before.argmax(1)
+    return explanation_of(image, other, classes=CLASSES, source=source, target=1 - source, attribution=mask,
+                          before=before, after=after)  # fmt: skip
+
+
+def test_edits_are_counted_by_the_values_of_the_mask():
+    mask = edited([[1.0, 0.5, 0.0, 0.0], [0.2, 1.0, 0.6, 0.6]]).attribution
+    assert edits(mask).tolist() == [[0, 36, 72, 72], [0, 36, 108, 144]]
+    assert edits(torch.zeros(2, 1, 3, 3)).tolist() == [[0], [0]]
+
+
+def test_cout_after_each_edit_equals_the_slow_loop():
+    answer = edited([[1.0, 0.5, 0.0, 0.0], [0.2, 1.0, 0.6, 0.6]])
+    sample = Sample(image=answer.image)
+    metric = Cout("edits")
+    assert metric.applies(answer, sample).tolist() == [True, True] and metric.label == "COUT, after each edit"
+    found = metric(answer, sample, CLASSIFIER)
+    for row, counts in enumerate(([0, 36, 72], [0, 36, 108, 144])):
+        curve = slow_curve(answer.image[row], answer.counterfactual[row], answer.attribution[row, 0], counts)
+        expected = [
+            float(torch.trapezoid(curve[:, k]) / (len(counts) - 1)) for k in (answer.target[row], answer.source[row])
+        ]
+        assert float(found[row]) == pytest.approx(expected[0] - expected[1], abs=1e-5)
+    alone = answer.select(torch.tensor([0]))  # the other image has more edits
+    assert float(metric(alone, sample, CLASSIFIER)) == pytest.approx(float(found[0]), abs=1e-6)
+
+
+def test_only_lists_of_edits_are_taken_for_such():
+    answer = case(3)
+    sample = Sample(image=answer.image)
+    assert Cout("edits").applies(answer, sample).tolist() == [False] * 3  # the absolute difference
+    smooth = explanation_of(answer.image, answer.counterfactual, attribution=torch.rand(3, 1, SIZE, SIZE))
+    assert Cout("edits").applies(smooth, sample).tolist() == [False] * 3  # as many values as pixels
+    partial = edited([[1.0, 0.5, 0.0, 0.0], [0.2, 1.0, 0.6, 0.6]])
+    missing = torch.where(partial.attribution == 0.5, 0.0, partial.attribution)
+    outside = explanation_of(partial.image, partial.counterfactual, attribution=missing)
+    assert Cout("edits").applies(outside, sample).tolist() == [False, True]  # changes that no edit made
 
 
 def test_identical_steps_are_classified_once():

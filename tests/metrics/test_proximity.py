@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from obverse.data.base import Sample
 from obverse.explanation import NotApplicable
-from obverse.metrics.proximity import L1, L1Paper
+from obverse.metrics.proximity import L1, L1Paper, Represented, Residual
 from tiny import corner_classifier, explanation_of
 
 
@@ -50,3 +52,15 @@ def test_against_the_stable_image():
 def test_nothing_changed_is_zero_for_one_image():
     image = random_images(2, count=1)[0]
     assert L1()(explanation_of(image, image), Sample(image=image), corner_classifier()).tolist() == [0.0]
+
+
+def test_what_the_method_says_of_its_own_picture():
+    image = torch.zeros(3, 1, 2, 2)
+    answer, sample = explanation_of(image, image), Sample(image=image)
+    for metric in (Residual(), Represented()):
+        assert metric.applies(answer, sample).tolist() == [False] * 3  # it does not say
+    within = torch.tensor([True, True, False])
+    known = dataclasses.replace(answer, residual=torch.tensor([0.1, 0.2, 0.3]), represented=within)
+    for metric, expected in ((Residual(), [0.1, 0.2, 0.3]), (Represented(), [1, 1, 0])):
+        assert metric.applies(known, sample).all()
+        assert metric(known, sample, corner_classifier()).tolist() == pytest.approx(expected)

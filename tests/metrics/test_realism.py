@@ -149,3 +149,34 @@ def test_im1_and_im2_by_hand():
     assert float(IM2(judges=known)(dark, sample, corner_classifier())) < 1e9  # finite for a black image
     with pytest.raises(NotApplicable, match="judges: pass judges="):
         IM1()(answer, sample, corner_classifier())
+
+
+def test_real_images_are_judged_as_of_their_own_class():
+    image = torch.tensor([[[[0.6, 0.8]]]])
+    answer, sample = explanation_of(image, None), Sample(image=image)  # decided 0
+    known = Known(
+        {"class0": torch.tensor([0.6, 0.4]), "class1": torch.tensor([0.0, 0.0]), "all": torch.tensor([0.1, 0.4])}
+    )
+    assert float(IM1("image", judges=known)(answer, sample, corner_classifier())) == pytest.approx(0.16, rel=1e-5)
+    assert float(IM2("image", judges=known)(answer, sample, corner_classifier())) == pytest.approx(0.25 / 1.4, rel=1e-5)
+    assert [one.label for one in IM1.instances()] == ["IM1", "IM1, real images (floor)"]
+    assert "counterfactual" not in IM1("image").required
+
+
+def test_inception_is_asked_for_by_its_weights(tmp_path, monkeypatch):
+    about = context(tmp_path)
+    metrics = [FrechetDistance("Inception")]
+    without = evaluate(about.explainer, about.data, reference=about.reference, metrics=metrics)
+    assert without.skipped["Frechet distance, Inception"].startswith("inception: pass inception=, a safetensors file")
+    asked = []
+
+    def load(path):
+        asked.append(path)
+        return torch.nn.Flatten(), "f" * 64
+
+    monkeypatch.setattr("obverse.networks.inception.load_inception", load)
+    report = evaluate(
+        about.explainer, about.data, reference=about.reference, metrics=metrics, inception=tmp_path / "w.safetensors"
+    )
+    assert asked == [tmp_path / "w.safetensors"]
+    assert report.row("frechet").note == "Inception-v3, 2048 numbers, weights ffffffffffff"

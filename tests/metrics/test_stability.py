@@ -1,11 +1,15 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from obverse.data.base import Sample
+from obverse.evaluation import evaluate
 from obverse.explainer import Answer, Explainer, Query
-from obverse.metrics.stability import MapArea, RepeatAgreement
+from obverse.explanation import NotApplicable
+from obverse.generative import GenerativeModel
+from obverse.metrics.stability import LatentChange, MapArea, RepeatAgreement
 from tiny import MapOnly, Negative, corner_classifier, corner_data, explanation_of
 
 
@@ -30,6 +34,27 @@ def test_answers_without_chance_agree_wholly_and_noise_not_at_all():
     assert only.label == "repeated answers: correlation of maps" and only.value == 1.0
 
 
+@dataclass(eq=False, kw_only=True)
+class Searches(Negative):
+    """Finds latents that differ by the seed in a known way."""
+
+    name = "searches"
+
+    def invert(self, image, *, seed=0):
+        angle = torch.tensor(seed * torch.pi / 3)
+        latent = torch.stack([angle.cos(), angle.sin()]).expand(len(image), 2)
+        return SimpleNamespace(latent=latent, image=image)
+
+
+def test_repeated_searches_agree_by_the_cosine_of_their_latents():
+    classifier, data = corner_classifier(), corner_data()
+    rows = {row.label: row.value for row in RepeatAgreement()(Searches(classifier), data, classifier)}
+    # 60, 120 and 60 degrees apart
+    assert rows["repeated searches: cosine of latents"] == pytest.approx((0.5 - 0.5 + 0.5) / 3, abs=1e-6)
+    assert rows["repeated searches: SSIM of their images"] == pytest.approx(1, abs=1e-5)
+    assert rows["repeated answers: correlation of maps"] == 1.0
+
+
 def test_map_area_by_hand():
     maps = torch.tensor([[[[1.0, 0.5], [0.05, 0.0]]], [[[0.0, 0.0], [0.0, 0.0]]]])
     image = torch.zeros_like(maps)
@@ -39,3 +64,59 @@ def test_map_area_by_hand():
     assert curve.shape == (2, 21)
     assert curve[0, [0, 1, 2, 10, 20]].tolist() == [0.75, 0.5, 0.5, 0.25, 0.0]
     assert curve[1].tolist() == [0.0] * 21
+
+
+class Rows(GenerativeModel):
+    """Encodes an image to the means of its rows."""
+
+    name = "rows"
+    image_shape, latent_size, has_encoder = (1, 12, 12), 12, True
+
+    def modules(self):
+        return []
+
+    def _decode(self, latent):
+        return latent.view(-1, 1, 12, 1).expand(-1, 1, 12, 12)
+
+    def _encode(self, image):
+        return image.mean((1, 3))
+
+
+@dataclass(eq=False, kw_only=True)
+class Brighten(Explainer):
+    """Brightens the first row, on a model."""
+
+    model: GenerativeModel = field(kw_only=False)
+    name = "brighten"
+    needs_gradient = False
+
+    def answer(self, query: Query) -> Answer:
+        image = query.image.clone()
+        image[..., 0, :] = 1
+        return Answer(counterfactual=image)
+
+
+def test_latent_change_by_hand():
+    image = torch.zeros(2, 1, 12, 12)
+    other = image.clone()
+    other[0, :, :3] = torch.tensor([0.6, 0.3, 0.3]).view(1, 3, 1)  # d = .6, .3, .3 and nine zeros
+    answer, sample = explanation_of(image, other), Sample(image=image)
+    size, share = (one.__class__(one.what, Rows()) for one in LatentChange.instances())
+    assert size(answer, sample, corner_classifier()).tolist() == pytest.approx([1.2 / 12, 0])
+    # (sum d)^2 / (D sum d^2) = 1.44 / (12 * .54)
+    assert share(answer, sample, corner_classifier()).tolist() == pytest.approx([1.44 / (12 * 0.54), 0])
+    assert size.curve(answer, sample, corner_classifier())[0].tolist() == pytest.approx([0.6, 0.3, 0.3, *[0] * 9])
+    with pytest.raises(NotApplicable, match="encoder: the method works on no generative model with an encoder"):
+        LatentChange()(answer, sample, corner_classifier())
+
+
+def test_the_encoder_is_that_of_the_explainers_model():
+    classifier, data = corner_classifier(), corner_data()
+    report = evaluate(Brighten(classifier, Rows()), data, metrics=["latent_change"])
+    assert report.row("latent change, share of dimensions").value == pytest.approx(1 / 12, rel=1e-4)
+    curve = report.curves["latent change, mean of a dimension"][1]
+    assert curve[0] > 0.3 and max(curve[1:]) < 1e-6 and len(curve) == 12
+    without = evaluate(Negative(classifier), data, metrics=["latent_change"])
+    assert without.skipped["latent change, mean of a dimension"].startswith(
+        "encoder: the method works on no generative"
+    )

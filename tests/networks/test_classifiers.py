@@ -3,7 +3,10 @@
 import pytest
 import torch
 
-from obverse.networks.classifiers import LeNet, ResNet, build
+from obverse.baselines.attribution import CAM
+from obverse.classifier import Classifier
+from obverse.explanation import NotApplicable
+from obverse.networks.classifiers import LeNet, MeanResNet, ResNet, build
 
 
 def test_lenet_has_the_published_size_up_to_its_second_output():
@@ -15,6 +18,7 @@ def test_lenet_has_the_published_size_up_to_its_second_output():
     (LeNet((1, 28, 28), 2, 4), (1, 28, 28)), (LeNet((3, 40, 64), 5, 4), (3, 40, 64)),
     (LeNet((1, 16, 12), 3, 4), (1, 16, 12)),
     (ResNet((1, 64, 64), 2, 4), (1, 64, 64)), (ResNet((3, 28, 28), 4, 4, 2), (3, 28, 28)),
+    (MeanResNet((1, 32, 32), 3, 4), (1, 32, 32)),
 ])  # fmt: skip
 def test_logits_and_a_gradient_for_every_layer(network, shape):
     torch.manual_seed(0)
@@ -39,5 +43,13 @@ def test_lenet_drops_out_in_training_only():
 
 
 def test_an_unknown_architecture():
-    with pytest.raises(ValueError, match=r"architecture: expected one of LeNet, ResNet, got 'VGG'; pass the empty"):
+    with pytest.raises(ValueError, match=r"architecture: expected one of LeNet, ResNet, MeanResNet, got 'VGG'; pass the empty"):
         build({"name": "VGG"})
+
+
+def test_cam_finds_the_mean_that_it_needs_in_one_of_them_only():
+    classes, shape = ["a", "b"], (1, 32, 32)
+    found = CAM(Classifier(MeanResNet(shape, 2, 4), classes, shape, device="cpu"))
+    assert found.layer == "blocks"
+    with pytest.raises(NotApplicable, match="cam: the last linear layer does not see the means"):
+        CAM(Classifier(ResNet(shape, 2, 4), classes, shape, device="cpu"))

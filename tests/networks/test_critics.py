@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from obverse.networks.critics import Critic
+from obverse.networks.critics import Critic, PooledCritic
 
 
 def test_it_has_as_many_numbers_as_the_published_digits_model():
@@ -26,3 +26,34 @@ def test_one_logit_an_image_and_a_gradient_for_every_layer(shape, levels):
 def test_images_are_judged_alone():
     critic, image = Critic((1, 8, 8), width=4), torch.rand(4, 1, 8, 8)
     torch.testing.assert_close(critic(image)[2:3], critic(image[2:3]))
+
+
+def test_the_pooled_critic_has_as_many_numbers_as_va_gans():
+    assert sum(parameter.numel() for parameter in PooledCritic(1).parameters()) == 1_757_249 - 1
+
+
+def test_the_layers_of_the_pooled_critic():
+    seen = []
+    critic = PooledCritic(1)
+    for layer in critic.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda m, i, o: seen.append((m.kernel_size[0], m.out_channels, o.shape[-1])))
+    critic(torch.rand(1, 1, 112, 112))
+    assert seen == [
+        (3, 16, 112), (3, 32, 56), (3, 64, 28), (3, 64, 28), (3, 128, 14), (3, 128, 14),
+        (3, 256, 7), (3, 256, 7), (3, 256, 7), (1, 1, 7),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape, levels", [((1, 28, 28), 4), ((3, 16, 24), 2)])
+def test_the_pooled_critic_gives_one_logit_an_image_and_a_gradient_for_every_layer(shape, levels):
+    torch.manual_seed(0)
+    critic = PooledCritic(shape[0], width=8, levels=levels)
+    image = torch.rand(3, *shape, requires_grad=True)
+    logit = critic(image)
+    assert logit.shape == (3,)
+    torch.testing.assert_close(logit[2:3], critic(image[2:3]))
+    logit.square().sum().backward()
+    for name, parameter in critic.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    assert image.grad.abs().flatten(1).sum(1).min() > 0

@@ -68,3 +68,37 @@ def test_a_network_that_predicts_the_change_starts_as_the_identity():
 def test_sides_that_cannot_be_halved():
     with pytest.raises(ValueError, match=r"multiples of 8 for depth 3, got \(28, 28\); resize or choose a smaller"):
         UNet(1, depth=3)(torch.rand(1, 1, 28, 28))
+
+
+def test_noise_is_seen_as_constant_channels():
+    torch.manual_seed(0)
+    network, image = UNet(1, width=4, residual=True, noise=2), torch.rand(3, 1, 8, 8)
+    torch.nn.init.normal_(network.out.weight, std=0.1)
+    plain = UNet(3, width=4)  # the same layers on channels put there by hand
+    plain.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("out.")}, strict=False)
+    noise = torch.rand(3, 2)
+    channels = noise[:, :, None, None].expand(-1, -1, 8, 8)
+    by_hand = network.out(features(plain, torch.cat([image, channels], 1)))
+    torch.testing.assert_close(network.raw(image, noise), by_hand)
+    torch.testing.assert_close(network(image, noise), (image + by_hand).clamp(0, 1))
+    assert not torch.allclose(network.raw(image, noise), network.raw(image, noise.flip(0)))
+    torch.testing.assert_close(network.raw(image), network.raw(image, torch.full((3, 2), 0.5)))
+
+
+def features(network, image):
+    """What enters the last layer."""
+    caught = []
+    handle = network.out.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    network.raw(image)
+    handle.remove()
+    return caught[0]
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_raw_is_what_is_added_or_clipped(residual):
+    torch.manual_seed(0)
+    network, image = UNet(1, width=4, residual=residual), torch.rand(2, 1, 8, 8)
+    torch.nn.init.normal_(network.out.weight)
+    raw = network.raw(image)
+    assert raw.min() < 0 or raw.max() > 1
+    torch.testing.assert_close(network(image), ((image if residual else 0) + raw).clamp(0, 1))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from obverse.report.figures import pixels
+from obverse.figures import pixels
 from obverse.report.files import save_explanation
 from tiny import MapOnly, Negative, corner_classifier, corner_data
 

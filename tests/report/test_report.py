@@ -77,3 +77,9 @@ def test_numbers_as_people_write_them(value, text):
 def test_short_times_have_short_units():
     row = Row(metric="seconds", label="", question="", direction="all", value=1.35e-5, n=1, unit="s")
     assert row.text() == "13.50 µs"
+
+
+def test_a_metric_that_is_skipped_in_part_is_named_with_the_part(report):
+    skipped = {"validity (Val), of b": "no reason", "SSIM, of a": "no reason", "SSIM, of b": "no reason"}
+    part = Report(title="t", rows=report.rows, counts=report.counts, skipped=skipped)
+    assert part.reasons() == {"no reason": ["validity (Val), of b", "SSIM"]}

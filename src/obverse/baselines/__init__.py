@@ -17,6 +17,7 @@ BASELINES: dict[str, str] = {
     "gradient": "obverse.baselines.attribution:Gradient",
     "smoothgrad": "obverse.baselines.attribution:SmoothGrad",
     "integrated_gradients": "obverse.baselines.attribution:IntegratedGradients",
+    "latent_gradients": "obverse.methods.medxgan:LatentGradients",
     "occlusion": "obverse.baselines.attribution:Occlusion",
     "gradcam": "obverse.baselines.attribution:GradCAM",
     "cam": "obverse.baselines.attribution:CAM",
@@ -27,6 +28,8 @@ BASELINES: dict[str, str] = {
     "cve": "obverse.baselines.cve:CVE",
     "nearest": "obverse.baselines.nearest:Nearest",
     "cxplain": "obverse.baselines.cxplain:CXPlain",
+    "explaingan": "obverse.baselines.explaingan:ExplainGAN",
+    "mgen": "obverse.baselines.mgen:MGen",
 }
 """Name to "module:class"; classes are imported when asked for."""
 

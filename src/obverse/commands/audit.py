@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+from torch import nn
 
 from obverse.audit import audit
 from obverse.checkpoint import write_json
+from obverse.classifier import Classifier
 from obverse.commands.options import parse
-from obverse.commands.runs import JudgeOptions, make_baseline
-from obverse.explainer import Explainer
+from obverse.commands.runs import JudgeOptions
+from obverse.explainer import Explainer, LearnedExplainer
+from obverse.metrics.base import Context
+from obverse.metrics.judges import Autoencoders, JudgeSettings, judge
+from obverse.opened import Opened, make_baseline
+from obverse.training import fit
 
 
 @dataclass(kw_only=True)
@@ -22,12 +30,21 @@ class AuditOptions:
         run: the run folder of a trained explainer.
         baseline: audit this baseline for the run's classifier instead, e.g. pgd.
         images: how many at most.
+        retrain_steps: steps of two short trainings, for a classifier with randomised weights and as a control for the
+            same classifier; without it, that check is not asked of a method that learns. As many as the run took are
+            fair, a quarter often suffices.
+        batch_size: images a step of these trainings.
+        judges: folder of the networks that judge realism; its autoencoder stands in for a reconstruction of methods that
+            keep none.
         out: where the findings go, as JSON; default nowhere.
     """
 
     run: tyro.conf.Positional[Path]
     baseline: str | None = None
     images: int = 256
+    retrain_steps: int | None = None
+    batch_size: int = 64
+    judges: Path | None = None
     out: Path | None = None
 
 
@@ -39,9 +56,34 @@ def run(arguments: list[str]) -> int:
     opened = options["judge"].open(chosen.run)
     explainer: Explainer = opened.explainer if chosen.baseline is None else make_baseline(chosen.baseline, opened)
     found = audit(
-        explainer, opened.data, second_classifier=opened.second, images=chosen.images, seed=options["judge"].seed
-    )
+        explainer, opened.data, second_classifier=opened.second, attribute_classifier=opened.attributes,
+        autoencoder=None if chosen.judges is None else _autoencoder(explainer, opened, chosen.judges),
+        rebuild=_rebuild(explainer, opened, chosen), images=chosen.images, seed=options["judge"].seed,
+    )  # fmt: skip
     print("\n".join(found.lines()))
+    if isinstance(explainer, LearnedExplainer) and chosen.retrain_steps is None:
+        print(f"{'hint':>9}  pass --retrain-steps N for the check of randomised weights: two trainings of N steps")
     if chosen.out is not None:
         write_json(chosen.out, found.to_dict())
     return 0 if found.passed else 1
+
+
+def _rebuild(explainer: Explainer, opened: Opened, chosen: AuditOptions) -> Callable[[Classifier], Explainer] | None:
+    """Return what trains the explainer anew for another classifier; None where nothing is trained."""
+    steps = chosen.retrain_steps
+    if steps is None or not isinstance(explainer, LearnedExplainer):
+        return None
+
+    def train(classifier: Classifier) -> Explainer:
+        fresh: LearnedExplainer = dataclasses.replace(explainer, classifier=classifier)
+        fit(fresh, opened.train, validation=opened.validation, steps=steps, batch_size=chosen.batch_size,
+            validate_every=max(1, steps // 4))  # fmt: skip
+        return fresh
+
+    return train
+
+
+def _autoencoder(explainer: Explainer, opened: Opened, folder: Path) -> nn.Module:
+    """Return the autoencoder of all classes, from the folder or trained."""
+    context = Context(explainer=explainer, data=opened.data, reference=opened.train, judges=folder)
+    return judge(Autoencoders, context, JudgeSettings()).networks["all"]

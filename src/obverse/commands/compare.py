@@ -10,10 +10,11 @@ import tyro
 from rich.console import Console
 
 from obverse.commands.options import parse
-from obverse.commands.runs import JudgeOptions, make_baseline
+from obverse.commands.runs import JudgeOptions
 from obverse.compare import compare
 from obverse.evaluation import evaluate
 from obverse.explainer import Explainer
+from obverse.opened import make_baseline
 from obverse.training import history_of
 
 
@@ -26,13 +27,15 @@ class CompareOptions:
         baseline: names of baselines beside them, e.g. identity pgd gradcam.
         metrics: names of the figures wanted; default all that apply.
         judges: folder where the networks that judge realism are kept between evaluations.
-        out: folder for a report of each, and the comparison as JSON and CSV.
+        inception: safetensors file with the weights of Inception-v3, for distances on its features.
+        out: folder for a report of each, and the comparison as HTML, JSON and CSV.
     """
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")]
     baseline: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     judges: Path | None = None
+    inception: Path | None = None
     out: Path = Path("comparison")
 
 
@@ -59,13 +62,14 @@ def run(arguments: list[str]) -> int:
     for name, explainer in explainers.items():
         reports[name] = evaluate(
             explainer, opened[0].data, reference=opened[0].train, validation=opened[0].validation,
-            second_classifier=opened[0].second, metrics=chosen.metrics or None, judges=chosen.judges,
+            second_classifier=opened[0].second, attribute_classifier=opened[0].attributes,
+            metrics=chosen.metrics or None, judges=chosen.judges, inception=chosen.inception,
             history=histories.get(name), seed=options["judge"].seed,
         )  # fmt: skip
         reports[name].save(chosen.out / f"{name}.html")  # kept, whatever happens to the next one
     comparison = compare(reports, seed=options["judge"].seed)
     Console().print(comparison.console())
-    comparison.save(chosen.out / "comparison.json")
-    comparison.save(chosen.out / "comparison.csv")
+    for ending in ("html", "json", "csv"):
+        comparison.save(chosen.out / f"comparison.{ending}")
     print(f"reports and comparison: {chosen.out.resolve()}")
     return 0

@@ -12,10 +12,11 @@ import torch
 from obverse.checkpoint import write_json
 from obverse.classification import ClassifierTraining
 from obverse.classifier import Classifier
-from obverse.commands.options import DataOptions, parse
+from obverse.commands.options import parse
 from obverse.data.base import Dataset
 from obverse.evaluation import evaluate
 from obverse.methods.syce import CyCE
+from obverse.opened import DataOptions
 from obverse.training import History, fit
 
 CLASSIFIER_STEPS, EXPLAINER_STEPS = 350, 600

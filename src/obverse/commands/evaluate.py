@@ -22,6 +22,7 @@ class EvaluateOptions:
         run: the run folder of a trained explainer.
         metrics: names of the figures wanted; default all that apply.
         judges: folder where the networks that judge realism are kept between evaluations.
+        inception: safetensors file with the weights of Inception-v3, for distances on its features.
         out: the report; .html, .json or .csv.
         examples: explanations shown in the report.
     """
@@ -29,6 +30,7 @@ class EvaluateOptions:
     run: tyro.conf.Positional[Path]
     metrics: tuple[str, ...] = ()
     judges: Path | None = None
+    inception: Path | None = None
     out: Path = Path("report.html")
     examples: int = 48
 
@@ -41,8 +43,9 @@ def run(arguments: list[str]) -> int:
     opened = options["judge"].open(chosen.run)
     report = evaluate(
         opened.explainer, opened.data, reference=opened.train, validation=opened.validation,
-        second_classifier=opened.second, history=history_of(chosen.run), metrics=chosen.metrics or None,
-        judges=chosen.judges, examples=chosen.examples, seed=options["judge"].seed,
+        second_classifier=opened.second, attribute_classifier=opened.attributes, history=history_of(chosen.run),
+        metrics=chosen.metrics or None,
+        judges=chosen.judges, inception=chosen.inception, examples=chosen.examples, seed=options["judge"].seed,
     )  # fmt: skip
     Console().print(report.console())
     report.save(chosen.out)

@@ -1,7 +1,8 @@
-"""obverse fit classifier | METHOD."""
+"""obverse fit classifier | gan | vae | METHOD."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +10,25 @@ from pathlib import Path
 from obverse.checkpoint import write_json
 from obverse.classification import ClassifierTraining
 from obverse.classifier import Classifier
-from obverse.commands.options import DataOptions, FitOptions, parse, settings_of, values
+from obverse.commands.options import FitOptions, parse, settings_of, values
 from obverse.data import match_labels
 from obverse.data.base import Dataset
 from obverse.explainer import LearnedExplainer
 from obverse.methods import METHODS, method
+from obverse.models import MODELS, load_model, model
+from obverse.models.scores import reconstruction
+from obverse.opened import DataOptions
 from obverse.training import History, Trainable, fit
 
 HELP = """usage: obverse fit classifier [options]
+       obverse fit MODEL [options]
        obverse fit METHOD [options]
 
+generative models: {models}
 methods: {methods}
 
-`obverse fit METHOD --help` lists the options; every hyperparameter has the paper's value as its default.
+`obverse fit METHOD --help` lists the options; every hyperparameter has the paper's value as its default. Methods that walk
+in a generative model take --model, the run folder of one.
 """
 
 
@@ -48,16 +55,43 @@ class ClassifierOptions:
         return whole if self.label is None else whole.label(self.label)
 
 
+@dataclass(kw_only=True)
+class ModelOptions:
+    """In which latent space to walk.
+
+    Args:
+        model: the run folder of `obverse fit gan` or `obverse fit vae`, or a folder written by its save.
+        samples_only: train on samples of the model alone, never on images; images then only choose the best weights.
+    """
+
+    model: Path
+    samples_only: bool = False
+
+
+@dataclass(kw_only=True)
+class ObserverOptions:
+    """Who looks on.
+
+    Args:
+        classifier: a folder with a classifier of the same images, whose features reconstructions are to keep.
+    """
+
+    classifier: Path | None = None
+
+
 def run(arguments: list[str]) -> int:
     """Train a classifier or an explainer."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(HELP.format(methods=", ".join(METHODS)), end="")
+        print(HELP.format(models=", ".join(MODELS), methods=", ".join(METHODS)), end="")
         return 0 if arguments else 2
     name, rest = arguments[0], arguments[1:]
     if name == "classifier":
         return _classifier(rest)
+    if name in MODELS:
+        return _model(name, rest)
     if name not in METHODS:
-        print(f"obverse fit: unknown method {name!r}; expected classifier, {', '.join(METHODS)}", file=sys.stderr)
+        known = ", ".join(["classifier", *METHODS, *MODELS])
+        print(f"obverse fit: unknown method {name!r}; expected {known}", file=sys.stderr)
         return 2
     return _explainer(name, rest)
 
@@ -76,31 +110,60 @@ def _classifier(arguments: list[str]) -> int:
     return _said(history, folder, f"obverse fit syce --data {options['data'].data} --classifier {folder} --run-dir ...")
 
 
+def _model(name: str, arguments: list[str]) -> int:
+    kind = model(name)
+    observed = any(field.name == "classifier" for field in dataclasses.fields(kind))
+    kinds: dict[str, type] = {"data": DataOptions, "fit": FitOptions, "settings": settings_of(kind)}
+    kinds |= {"observer": ObserverOptions} if observed else {}
+    options = parse(f"fit {name}", (kind.__doc__ or name).split("\n")[0], kinds, arguments)
+    data: DataOptions = options["data"]
+    train, validation = data.open("train"), data.open("validation")
+    watching = options["observer"].classifier if observed else None
+    parts = [] if watching is None else [ClassifierOptions(classifier=watching).load()]
+    job = kind(train.image_shape, *parts, seed=options["fit"].seed, **values(options["settings"]))  # type: ignore[call-arg]
+    history = _fit(job, train, validation, options["fit"])
+    found, folder = reconstruction(job, validation), options["fit"].run_dir
+    write_json(folder / "run.json", {"data": data.plain(), "view": {}, "reconstruction": dataclasses.asdict(found)})
+    print(found.words())
+    return _said(
+        history, folder, f"obverse fit c3lt --data {data.data} --classifier ... --model {folder} --run-dir ..."
+    )
+
+
 def _explainer(name: str, arguments: list[str]) -> int:
     kind = method(name)
     kinds = {"data": DataOptions, "classifier": ClassifierOptions, "fit": FitOptions, "settings": settings_of(kind)}
+    walks = any(field.name == "model" for field in dataclasses.fields(kind))
+    kinds |= {"model": ModelOptions} if walks else {}
     description = (kind.__doc__ or name).split("\n")[0]
+    if not issubclass(kind, LearnedExplainer):
+        print(f"obverse fit: {name} needs no training; put it beside a run with obverse compare RUN --baseline {name}",
+              file=sys.stderr)  # fmt: skip
+        return 2
     options = parse(f"fit {name}", description, kinds, arguments)
     chosen: ClassifierOptions = options["classifier"]
     classifier = chosen.load()
-    explainer = kind(classifier, seed=options["fit"].seed, **values(options["settings"]))  # type: ignore[call-arg]
-    if not isinstance(explainer, LearnedExplainer):
-        print(f"obverse fit: {name} needs no training; use it with obverse explain", file=sys.stderr)
-        return 2
+    parts = [load_model(options["model"].model)] if walks else []
+    explainer = kind(classifier, *parts, seed=options["fit"].seed, **values(options["settings"]))  # type: ignore[call-arg]
     data: DataOptions = options["data"]
     train, validation = data.open("train"), data.open("validation")
     if not classifier.view:  # the labels of a view are not the data's
         train, validation = match_labels(train, classifier.classes), match_labels(validation, classifier.classes)
     folder = options["fit"].run_dir
-    history = _fit(explainer, train, validation, options["fit"])
+    blind = walks and options["model"].samples_only
+    history = _fit(explainer, None if blind else train, validation, options["fit"])
+    for decided, share in getattr(explainer, "acceptance", {}).items():
+        print(f"samples decided {decided!r}: {share:.1%} of those drawn")
     inner = chosen.classifier / "classifier"
     Classifier.load(inner if inner.is_dir() else chosen.classifier).save(folder / "classifier")
+    for part in parts:
+        part.save(folder / "model")
     view = {"against_rest": chosen.against_rest, "label": chosen.label}
     write_json(folder / "run.json", {"data": data.plain(), "view": view})
     return _said(history, folder, f"obverse evaluate {folder}")
 
 
-def _fit(job: Trainable, train: Dataset, validation: Dataset, options: FitOptions) -> History:
+def _fit(job: Trainable, train: Dataset | None, validation: Dataset, options: FitOptions) -> History:
     return fit(
         job, train, validation=validation, steps=options.steps, batch_size=options.batch_size,
         validate_every=options.validate_every, max_minutes=options.max_minutes, run_dir=options.run_dir,

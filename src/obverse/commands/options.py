@@ -7,43 +7,12 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from obverse import data as sets
-from obverse.data.base import Dataset
+from obverse.opened import DataOptions
 from obverse.runs import Existing
-
-
-@dataclass(kw_only=True)
-class DataOptions:
-    """Which images.
-
-    Args:
-        data: lesions, mnist:3,8, fashion-mnist:0,2, brain-mri:tumour, magnetic-tile:defect or folder:PATH.
-        data_dir: where the files of a named set are; default $OBVERSE_DATA, then a cache, then a download.
-        size: side of the images in pixels; default the set's own.
-        count: images a split, for generated sets.
-        skip_corrupt: leave out unreadable files and count them, instead of stopping at the first.
-    """
-
-    data: str
-    data_dir: Path | None = None
-    size: int | None = None
-    count: int | None = None
-    skip_corrupt: bool = False
-
-    def open(self, split: str) -> Dataset:
-        """Return one split."""
-        return sets.open(
-            self.data, split=split, data_dir=self.data_dir, size=self.size, count=self.count,
-            skip_corrupt=self.skip_corrupt,
-        )  # fmt: skip
-
-    def plain(self) -> dict[str, Any]:
-        """Return the options as JSON can hold them."""
-        return {**dataclasses.asdict(self), "data_dir": None if self.data_dir is None else str(self.data_dir)}
 
 
 @dataclass(kw_only=True)
@@ -88,9 +57,13 @@ class FitOptions:
 
 
 def settings_of(kind: type) -> type:
-    """Return a dataclass of the hyperparameters of a method: its keyword fields, without parts and seed."""
+    """Return a dataclass of the hyperparameters of a method: its keyword fields, without parts and seed.
+
+    One with the name of an option of training is `--METHOD-NAME` on the command line, e.g. `--c3lt-steps`.
+    """
     hints = typing.get_type_hints(kind)
     fields: list[tuple[str, Any, Any]] = []
+    taken = {f.name for options in (DataOptions, FitOptions) for f in dataclasses.fields(options)}
     for field in dataclasses.fields(kind):
         if not (field.init and field.kw_only) or field.name == "seed" or _required(field):
             continue
@@ -98,7 +71,10 @@ def settings_of(kind: type) -> type:
             default = dataclasses.field(default_factory=field.default_factory)
         else:
             default = dataclasses.field(default=field.default)
-        fields.append((field.name, hints[field.name], default))
+        hint = hints[field.name]
+        if field.name in taken:
+            hint = Annotated[hint, tyro.conf.arg(name=f"{getattr(kind, 'name', 'method')}-{field.name}")]
+        fields.append((field.name, hint, default))
     made = dataclasses.make_dataclass(f"{kind.__name__} settings", fields, kw_only=True)
     lines = [line for ancestor in reversed(kind.__mro__) for line in _arguments(ancestor.__dict__.get("__doc__") or "")]
     made.__doc__ = f"Settings of {kind.__name__}.\n\nArgs:\n" + "\n".join(lines)

@@ -176,10 +176,16 @@ def _deep_image(image: Image.Image, path: Path) -> Image.Image:
 def image_for(path: Path, shape: tuple[int, int, int]) -> torch.Tensor:
     """Return one image file as a classifier takes it: (C, H, W) float32 in [0, 1], stretched like `read_image`.
 
+    Of DICOM and NIfTI files (extra `medical`) the middle slice is taken.
+
     Raises:
         FileNotFoundError: no such file.
         CorruptImageError: unreadable or truncated.
     """
     if not path.is_file():
         raise FileNotFoundError(f"image: expected a picture file, got {path}, which is not there; check the path")
+    from obverse.data.medical import fitted, is_medical, read_slice  # which needs this module
+
+    if is_medical(path):
+        return fitted(read_slice(path).image, shape)
     return torch.from_numpy(read_image(path, shape[1], shape[2], colour=shape[0] == 3, deep=True).copy())

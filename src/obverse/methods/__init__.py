@@ -9,10 +9,24 @@ from obverse.checkpoint import read_json, settled
 from obverse.classifier import Classifier
 from obverse.explainer import Explainer, LearnedExplainer
 from obverse.explanation import NotApplicable
+from obverse.generative import GenerativeModel
 
 METHODS: dict[str, str] = {
     "syce": "obverse.methods.syce:SyCE",
     "cyce": "obverse.methods.syce:CyCE",
+    "c3lt": "obverse.methods.c3lt:C3LT",
+    "ssye": "obverse.methods.syce:SSyE",
+    "cycsae": "obverse.methods.syce:CyCSAE",
+    "conditional_syce": "obverse.methods.conditional_syce:ConditionalSyCE",
+    "conditional_cyce": "obverse.methods.conditional_syce:ConditionalCyCE",
+    "sagen": "obverse.methods.sagen:SAGen",
+    "cyclegan": "obverse.methods.cyclegan:CycleGAN",
+    "cxgan": "obverse.methods.cyclegan:CXGAN",
+    "cxgan_cascaded": "obverse.methods.cyclegan:CXGANCascaded",
+    "vagan": "obverse.methods.vagan:VAGAN",
+    "exaggeration": "obverse.methods.exaggeration:Exaggeration",
+    "medxgan": "obverse.methods.medxgan:MedXGAN",
+    "xgem": "obverse.methods.xgem:XGEM",
 }
 """Name to "module:class"; classes are imported when asked for."""
 
@@ -30,16 +44,19 @@ def method(name: str) -> type[Explainer]:
     return found
 
 
-def load(folder: str | Path, classifier: Classifier | None = None) -> LearnedExplainer:
+def load(
+    folder: str | Path, classifier: Classifier | None = None, *parts: GenerativeModel | Classifier
+) -> LearnedExplainer:
     """Read a trained explainer of any method, from its own folder or from the run folder of `fit`.
 
     Args:
         folder: the folder.
         classifier: the one it explains; None takes the copy, and the view of it, that `obverse fit` left in the folder.
+        parts: what else it was made with, e.g. the generative model; none takes the copy in the folder, if there is one.
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: of an unknown method, or trained for another classifier.
+        ValueError: of an unknown method, or trained for another classifier or with another model.
         NotApplicable: of a method that is not trained.
     """
     folder = Path(folder)
@@ -47,7 +64,11 @@ def load(folder: str | Path, classifier: Classifier | None = None) -> LearnedExp
     found = method(str(settings["method"]))
     if not issubclass(found, LearnedExplainer):
         raise NotApplicable(f"load: {found.name} is not trained; make it with obverse.{found.__name__}(classifier)")
-    return found.load(folder, classifier_for(folder, folder) if classifier is None else classifier)
+    if not parts and (folder / "model").is_dir():
+        from obverse.models import load_model
+
+        parts = (load_model(folder / "model"),)
+    return found.load(folder, classifier_for(folder, folder) if classifier is None else classifier, *parts)
 
 
 def classifier_for(run: Path, folder: Path) -> Classifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Explainer, Target
 from obverse.explanation import Explanation, NotApplicable
+from obverse.generative import GenerativeModel
 
 Better = Literal["higher", "lower", "none"]
 
@@ -22,6 +24,7 @@ NEEDS = {
     "counterfactual": "the method makes no counterfactual",
     "stable": "the method makes no stable image",
     "knob": "the method has no knob (Explainer.at)",
+    "encoder": "the method works on no generative model with an encoder",
     "mask": "the data has no masks; pass a data set with the field `mask`",
     "twin": "the data has no twins; pass a data set with the field `twin`",
     "attributes": "the data has no attributes; pass a data set with the field `attributes`",
@@ -30,6 +33,7 @@ NEEDS = {
     "recogniser": "pass recogniser=, a module from images to identity vectors",
     "reference": "pass reference=, real images (the training split)",
     "validation": "pass validation=, images on which thresholds are chosen",
+    "inception": "pass inception=, a safetensors file with the weights of Inception-v3 (see obverse.networks.inception)",
     "judges": "pass judges=, a folder where the networks that judge realism are kept (trained there once, minutes)",
 }
 """What a metric can need, and what to say when it is not there."""
@@ -48,6 +52,7 @@ class Context:
         attribute_classifier: of the data's attributes.
         recogniser: from images to identity vectors, (N, C, H, W) -> (N, D).
         judges: folder of the networks that judge realism.
+        inception: file with the weights of Inception-v3.
         target: what every image is explained towards; None is the other class, or the runner-up.
         seed: of every random choice.
         batch_size: images at a time.
@@ -62,6 +67,7 @@ class Context:
     attribute_classifier: Classifier | None = None
     recogniser: torch.nn.Module | None = None
     judges: Path | None = None
+    inception: Path | None = None
     target: Target = None
     seed: int = 0
     batch_size: int = 256
@@ -72,6 +78,13 @@ class Context:
         """The classifier under explanation."""
         return self.explainer.classifier
 
+    @property
+    def encoder(self) -> GenerativeModel | None:
+        """The generative model that the explainer works on, if that encodes images."""
+        names = [field.name for field in dataclasses.fields(self.explainer) if field.init and not field.kw_only]
+        parts = (getattr(self.explainer, name) for name in names)
+        return next((part for part in parts if isinstance(part, GenerativeModel) and part.has_encoder), None)
+
     def missing(self, needs: frozenset[str], explanation: Explanation | None = None) -> str:
         """Return why a metric with these needs cannot run ("name: what to do"), or "" if it can."""
         for need in sorted(needs):
@@ -79,6 +92,8 @@ class Context:
                 present = explanation is None or getattr(explanation, need) is not None
             elif need == "knob":
                 present = self.explainer.has_knob
+            elif need == "encoder":
+                present = self.encoder is not None
             elif need in ("mask", "twin", "attributes"):
                 present = need in self.data.fields
             else:

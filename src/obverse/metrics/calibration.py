@@ -21,6 +21,9 @@ from obverse.metrics.cost import affordable
 from obverse.metrics.statistics import interval, interval_of
 from obverse.metrics.validity import QUESTION, made
 
+FALL = 0.01
+"""How far a posterior may fall in a series that rises."""
+
 
 @dataclass(frozen=True)
 class KnobCalibration(Probe):
@@ -45,13 +48,18 @@ class KnobCalibration(Probe):
     question: ClassVar[str] = QUESTION
     better: ClassVar[Better] = "none"
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    formula: ClassVar[str] = "Spearman's correlation, and mean absolute difference, of requested and obtained posterior"
+    formula: ClassVar[str] = (
+        "Spearman's correlation, and mean absolute difference, of requested and obtained posterior; share of series that "
+        "never fall; share whose two ends are decided as asked"
+    )
     source: ClassVar[str] = "EPE fig. 3"
     needs: ClassVar[frozenset[str]] = frozenset({"knob"})
     about: ClassVar[str] = (
         "Tells whether the knob does what its scale says. Asked at the centres of ten bins of the posterior of the "
         "target (with two classes, the second one); the released code trains on the bins' lower edges and plots their "
-        "centres. 0 where the obtained posterior never changes."
+        "centres. Correlation 0 where the obtained posterior never changes. Posteriors that hardly any training image has "
+        "are called thin: their error has a row, and a curve, of its own, and the other figures count them in. A series "
+        "may fall by 0.01 from one posterior to the next, which 8 bits can cost."
     )
 
     def prepare(self, context: Context) -> Self:
@@ -59,7 +67,7 @@ class KnobCalibration(Probe):
         return dataclasses.replace(self, seed=context.seed, kept={})
 
     def __call__(self, explainer: Explainer, data: Dataset, classifier: Classifier) -> tuple[Measured, ...]:
-        """Return rank correlation and mean absolute error, with intervals by image."""
+        """Return rank correlation, mean absolute errors, and shares of good series, with intervals by image."""
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed))[: self.images]
         most = affordable(explainer, data[order].image.to(classifier.device), self.bins, self.budget)
         order, asked = order[:most], (torch.arange(self.bins) + 0.5) / self.bins
@@ -69,26 +77,40 @@ class KnobCalibration(Probe):
             answers = [explainer.at(image, float(value), of=of, seed=self.seed) for value in asked]
             obtained.append(torch.stack([answer.posterior_after[:, of].cpu() for answer in answers], 1))
         found = torch.cat(obtained)
-        self.kept["obtained"] = found
-        error = (found - asked).abs().mean(1)
-        low, high = interval(error, seed=self.seed) or (None, None)
+        thin = torch.tensor([any(low <= value < high for low, high in explainer.thin_posteriors) for value in asked])
+        self.kept.update(obtained=found, thin=thin)
+        what, away = f"{self.bins} posteriors of {classifier.classes[of]}", (found - asked).abs()
         bounds = interval_of(lambda rows: _rank_correlation(found[rows], asked), len(found), seed=self.seed)
-        what = f"{self.bins} posteriors of {classifier.classes[of]}"
-        rank = _rank_correlation(found, asked)
         least, top = (None, None) if bounds is None else (bounds[0], min(bounds[1], 1.0))
-        return (
-            Measured(label="knob: rank correlation", value=rank, n=len(found), low=least, high=top, better="higher",
-                     note=what),
-            Measured(label="knob: mean absolute error", value=float(error.mean()), n=len(found), low=low, high=high,
-                     better="lower", note=what),
-        )  # fmt: skip
+        measured = [Measured(label="knob: rank correlation", value=_rank_correlation(found, asked), n=len(found), low=least,
+                         high=top, better="higher", note=what)]  # fmt: skip
+        for name, bins in (("", ~thin), (", thin bins", thin)):
+            if bool(bins.any()):
+                listed, error = ", ".join(f"{value:.2g}" for value in asked[bins]), away[:, bins].mean(1)
+                measured.append(self._mean(f"knob: mean absolute error{name}", error, "lower", f"at {listed}"))
+        rises = (found.diff(dim=1) >= -FALL).all(1)
+        ends = (found[:, 0] < 0.5) & (found[:, -1] > 0.5)
+        said = f"{what}; a fall by {FALL} counts as none"
+        measured.append(self._mean("knob: share of series that rise", rises, "higher", said))
+        said = f"at {asked[0]:.2g} and {asked[-1]:.2g}"
+        measured.append(self._mean("knob: share with both ends valid", ends, "higher", said))
+        return tuple(measured)
+
+    def _mean(self, label: str, values: Tensor, better: Better, note: str) -> Measured:
+        low, high = interval(values.double(), share=values.dtype == torch.bool, seed=self.seed) or (None, None)
+        return Measured(label=label, value=float(values.double().mean()), n=len(values), low=low, high=high, better=better,
+                        note=note)  # fmt: skip
 
     def curves(self) -> Mapping[str, tuple[list[float], list[float]]]:
-        """Return the mean obtained posterior over the requested one."""
+        """Return the mean obtained posterior over the requested one, of all bins and of thin ones."""
         if "obtained" not in self.kept:
             return {}
-        asked = (torch.arange(self.bins) + 0.5) / self.bins
-        return {"knob: obtained over requested posterior": (asked.tolist(), self.kept["obtained"].mean(0).tolist())}
+        asked, found = (torch.arange(self.bins) + 0.5) / self.bins, self.kept["obtained"].mean(0)
+        name, thin = "knob: obtained over requested posterior", self.kept["thin"]
+        curves = {name: (asked.tolist(), found.tolist())}
+        if bool(thin.any()):
+            curves[f"{name}, thin bins only"] = (asked[thin].tolist(), found[thin].tolist())
+        return curves
 
 
 def _rank_correlation(obtained: Tensor, asked: Tensor) -> float:

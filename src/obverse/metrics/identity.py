@@ -92,8 +92,12 @@ class _Neighbours(SetMetric):
 
 def nearest_other(first: Tensor, second: Tensor) -> Tensor:
     """Return (N,) the distance of each row of `first` to the nearest row of `second` with another number."""
-    distance = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")
-    return distance.fill_diagonal_(float("inf")).amin(1)
+    found = []
+    for rows in torch.arange(len(first)).split(500):
+        distance = torch.cdist(first[rows], second, compute_mode="donot_use_mm_for_euclid_dist")
+        distance[torch.arange(len(rows)), rows] = float("inf")
+        found.append(distance.amin(1))
+    return torch.cat(found)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
 from obverse.explanation import NotApplicable
 from obverse.metrics.base import NEEDS, Context
+from obverse.networks.blocks import in_parts
 from obverse.training import Moves, Trainable, fit
 
 
@@ -200,13 +201,12 @@ class Embedding(_Judge):
     @torch.no_grad()
     def embed(self, image: Tensor) -> Tensor:
         """Return (N, latent), the mean."""
-        mean: Tensor = self.networks["encoder"](image.to(self.device)).float().chunk(2, 1)[0]
-        return mean
+        return in_parts(lambda part: self.networks["encoder"](part).float().chunk(2, 1)[0], image.to(self.device))
 
     @torch.no_grad()
     def kl(self, image: Tensor) -> float:
         """Return the mean KL in nat; near 0 means that the embedding has collapsed."""
-        mean, spread = self.networks["encoder"](image.to(self.device)).float().chunk(2, 1)
+        mean, spread = in_parts(self.networks["encoder"], image.to(self.device)).float().chunk(2, 1)
         return float(0.5 * (mean.square() + spread.exp() - 1 - spread).sum(1).mean())
 
 
@@ -236,8 +236,7 @@ class Autoencoders(_Judge):
     @torch.no_grad()
     def reconstruct(self, image: Tensor, name: str) -> Tensor:
         """Return the images as one of the networks, "all" or "class0", "class1", ..., would have them."""
-        out: Tensor = self.networks[name](image.to(self.device))
-        return out
+        return in_parts(self.networks[name], image.to(self.device))
 
 
 J = TypeVar("J", Embedding, Autoencoders)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -25,17 +25,40 @@ class _Manifold(ImageMetric):
     """A figure from autoencoders trained on the reference, one a class and one on all.
 
     Args:
+        of: the counterfactuals, or as their floor the images themselves, each against its own class.
         settings: of the autoencoders.
         judges: the trained ones.
     """
 
+    of: Literal["counterfactual", "image"] = "counterfactual"
     settings: JudgeSettings = field(default=JudgeSettings(), repr=False)
     judges: Autoencoders | None = field(default=None, repr=False)
 
     question: ClassVar[str] = QUESTION
     better: ClassVar[Better] = "lower"
     range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    needs: ClassVar[frozenset[str]] = frozenset({"counterfactual", "reference", "judges"})
+    needs: ClassVar[frozenset[str]] = frozenset({"reference", "judges"})
+
+    @classmethod
+    def instances(cls) -> tuple[Self, ...]:
+        """Return one for the counterfactuals and one for the real images."""
+        return (cls(), cls("image"))
+
+    @property
+    def label(self) -> str:
+        """The title, with the images."""
+        return self.title if self.of == "counterfactual" else f"{self.title}, real images (floor)"
+
+    @property
+    def required(self) -> frozenset[str]:
+        """Reference and judges; a counterfactual if that is judged."""
+        return self.needs | ({"counterfactual"} if self.of == "counterfactual" else set())
+
+    def judged(self, explanation: Explanation) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (N, C, H, W) images, the class that each should be of, and the other one."""
+        if self.of == "image":
+            return explanation.image, explanation.source, explanation.target
+        return made(explanation), explanation.target, explanation.source
 
     def prepare(self, context: Context) -> Self:
         """Take or train the autoencoders."""
@@ -71,9 +94,9 @@ class IM1(_Manifold):
 
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N,)."""
-        image = made(explanation)
-        error = (image - self.by_class(image, explanation.target)).square().flatten(1).sum(1)
-        return error / ((image - self.by_class(image, explanation.source)).square().flatten(1).sum(1) + EPSILON)
+        image, own, other = self.judged(explanation)
+        error = (image - self.by_class(image, own)).square().flatten(1).sum(1)
+        return error / ((image - self.by_class(image, other)).square().flatten(1).sum(1) + EPSILON)
 
 
 @dataclass(frozen=True)
@@ -88,8 +111,8 @@ class IM2(_Manifold):
 
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N,)."""
-        image = made(explanation)
-        one = self.by_class(image, explanation.target)
+        image, own, _ = self.judged(explanation)
+        one = self.by_class(image, own)
         if self.judges is None:
             raise NotApplicable(f"judges: {NEEDS['judges']}")
         everything = self.judges.reconstruct(image, "all").to(image.device)

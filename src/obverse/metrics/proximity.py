@@ -185,3 +185,52 @@ class Ssim(_Distance):
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N,) in [-1, 1]."""
         return ssim(made(explanation), start(explanation, self.against))
+
+
+@dataclass(frozen=True)
+class _Picture(ImageMetric):
+    """A figure of the method's own picture of the image, for methods that make one and say how good it is."""
+
+    question: ClassVar[str] = QUESTION
+
+    def applies(self, explanation: Explanation, sample: Sample) -> Tensor:
+        """Return all rows, or none where the method does not say."""
+        known = getattr(explanation, self.name) is not None
+        return torch.full((len(explanation),), known, device=explanation.image.device)
+
+    def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
+        """Return (N,) in [0, 1]."""
+        values: Tensor = getattr(explanation, self.name)
+        return values.float()
+
+
+@dataclass(frozen=True)
+class Residual(_Picture):
+    """Mean absolute error of the method's own picture of the image, on [0, 1]."""
+
+    name: ClassVar[str] = "residual"
+    title: ClassVar[str] = "residual of the method's own picture"
+    better: ClassVar[Better] = "lower"
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    formula: ClassVar[str] = "mean over pixels and channels of |x_s - x|"
+    source: ClassVar[str] = "EPE eq. 5 (delta = 0), medXGAN eq. 5 without its class term"
+    about: ClassVar[str] = (
+        "Tells whether the method explains this image or a similar one that it can make. Says nothing of the "
+        "counterfactual."
+    )
+
+
+@dataclass(frozen=True)
+class Represented(_Picture):
+    """Share of images whose residual is at most that of 9 in 10 validation images."""
+
+    name: ClassVar[str] = "represented"
+    title: ClassVar[str] = "well represented"
+    better: ClassVar[Better] = "higher"
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    formula: ClassVar[str] = "share of images with a residual up to the 90th percentile on validation, fixed before"
+    source: ClassVar[str] = "obverse"
+    about: ClassVar[str] = (
+        "About 0.9 on images like the validation set's; much less says that the method was not made for these images."
+    )
+    share: ClassVar[bool] = True

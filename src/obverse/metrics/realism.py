@@ -18,7 +18,7 @@ from obverse.metrics.distances import MOST, Plane, frechet, jensen_shannon, kern
 from obverse.metrics.judges import Embedding, JudgeSettings, judge
 
 QUESTION = "Is it realistic?"
-Space = Literal["classifier features", "embedding"]
+Space = Literal["classifier features", "embedding", "Inception"]
 Of = Literal["counterfactual", "stable"]
 LEAST = 50
 """Answers below which no distance is given."""
@@ -55,7 +55,7 @@ def real(context: Context, space: Space, settings: JudgeSettings) -> Real:
     """Return the features of the reference; computed once for each space.
 
     Raises:
-        NotApplicable: no reference, no folder for judges, or a classifier without features.
+        NotApplicable: no reference, no folder for judges, no weights of Inception, or a classifier without features.
     """
     key = f"real {space} {settings}"
     if key not in context.shared:
@@ -66,6 +66,8 @@ def real(context: Context, space: Space, settings: JudgeSettings) -> Real:
         embedding = judge(Embedding, context, settings) if space == "embedding" else None
         if embedding is not None:
             extract = embedding.embed
+        if space == "Inception":
+            extract, note = _inception(context)
         order = torch.randperm(len(context.reference), generator=torch.Generator().manual_seed(context.seed))
         found, posterior = [], []
         with torch.no_grad():
@@ -82,6 +84,17 @@ def real(context: Context, space: Space, settings: JudgeSettings) -> Real:
                                    note=note)  # fmt: skip
     kept: Real = context.shared[key]
     return kept
+
+
+def _inception(context: Context) -> tuple[Callable[[Tensor], Tensor], str]:
+    """Return Inception-v3 with the weights of the file that was named, and which those are."""
+    from obverse.networks.inception import load_inception  # 22 million weights; only where asked for
+
+    if context.inception is None:
+        raise NotApplicable(f"inception: {NEEDS['inception']}")
+    network, digest = load_inception(context.inception)
+    network.to(context.classifier.device)
+    return network, f"Inception-v3, 2048 numbers, weights {digest[:12]}"
 
 
 @dataclass(frozen=True)
@@ -109,8 +122,8 @@ class _Distance(SetMetric):
 
     @classmethod
     def instances(cls) -> tuple[Self, ...]:
-        """Return both spaces for counterfactuals, sure ones apart, and the embedding for stable images."""
-        return (cls(), cls(sure=True), cls("embedding"), cls("embedding", "stable"))
+        """Return every space for counterfactuals, sure ones apart, and the embedding for stable images."""
+        return (cls(), cls(sure=True), cls("embedding"), cls("embedding", "stable"), cls("Inception"))
 
     @property
     def label(self) -> str:
@@ -120,8 +133,9 @@ class _Distance(SetMetric):
 
     @property
     def required(self) -> frozenset[str]:
-        """A reference, the images, and judges for the embedding."""
-        return self.needs | {self.of} | ({"judges"} if self.space == "embedding" else set())
+        """A reference, the images, judges for the embedding, and weights for Inception."""
+        own = {"embedding": {"judges"}, "Inception": {"inception"}}.get(self.space, set())
+        return self.needs | {self.of} | own
 
     @property
     def features_of(self) -> str:

@@ -66,15 +66,29 @@ class ResNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return (N, K) logits."""
-        x = self.blocks(self.stem(image))
-        # both: the average loses a small finding in a large image, the maximum alone trains badly
-        pooled = 0.5 * (x.mean((2, 3)) + x.amax((2, 3)))
-        logits: Tensor = self.out(F.relu(pooled))
+        logits: Tensor = self.out(self.pooled(self.blocks(self.stem(image))))
         return logits
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Return (N, D) of the last feature maps."""
+        # both: the average loses a small finding in a large image, the maximum alone trains badly
+        return F.relu(0.5 * (x.mean((2, 3)) + x.amax((2, 3))))
 
     def config(self) -> dict[str, Any]:
         """Return what `build` needs to make it again."""
         return {"image_shape": list(self.image_shape), "classes": self.classes, "width": self.width, "stages": self.stages}
+
+
+class MeanResNet(ResNet):
+    """The same with a global average before the linear layer, which CAM needs."""
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, width: int = 16, stages: int = 3) -> None:
+        super().__init__(image_shape, classes, width, stages)
+        self.blocks.append(nn.ReLU())  # before the average: its output is the maps that CAM weighs
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Return (N, D), the means."""
+        return x.mean((2, 3))
 
 
 class _Residual(nn.Module):
@@ -95,7 +109,7 @@ class _Residual(nn.Module):
         return result
 
 
-ARCHITECTURES: dict[str, type[LeNet] | type[ResNet]] = {"LeNet": LeNet, "ResNet": ResNet}
+ARCHITECTURES: dict[str, type[LeNet] | type[ResNet]] = {"LeNet": LeNet, "ResNet": ResNet, "MeanResNet": MeanResNet}
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:

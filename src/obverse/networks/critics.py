@@ -39,3 +39,39 @@ class Critic(nn.Module):
             x = layer(F.leaky_relu(x, 0.3))
         logit: Tensor = self.out(x.flatten(1)).squeeze(1)
         return logit
+
+
+class PooledCritic(nn.Module):
+    """The critic of VA-GAN: 3x3 convolutions with ReLU and max pooling, no norm, the mean of a map as the logit.
+
+    With one channel, width 16 and 4 levels it has the 1,757,249 numbers of the published one, but for the last offset: in
+    a difference of two logits nothing moves it.
+
+    Args:
+        channels: of the image.
+        width: channels of the first level; each level doubles them. The first two levels have one convolution, the others
+            two; three more follow the last pooling.
+        levels: poolings; the image's sides must be at least 2 ** levels.
+    """
+
+    def __init__(self, channels: int, *, width: int = 16, levels: int = 4) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for level in range(levels + 1):
+            outer = width * 2**level
+            for _ in range(3 if level == levels else 1 if level < 2 else 2):
+                layers += [nn.Conv2d(channels, outer, 3, padding=1), nn.ReLU(inplace=True)]
+                channels = outer
+            if level < levels:
+                layers.append(nn.MaxPool2d(2))
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels, 1, 1, bias=False))
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return (N,) logits."""
+        logit: Tensor = self.layers(image).mean((1, 2, 3))
+        return logit

@@ -28,16 +28,17 @@ class UNet(nn.Module):
         refine: whether a block of convolutions follows the last skip; without it (as published) the finest decoder
             features are upsampled from half the resolution.
         residual: whether the network predicts the change and starts as the identity, instead of the whole image.
+        noise: numbers an image that say which of several answers to give; each is seen as a constant channel.
     """
 
     def __init__(
         self, channels: int, *, width: int = 16, depth: int = 2, norm: Norm = "affine", refine: bool = False,
-        residual: bool = False,
+        residual: bool = False, noise: int = 0,
     ) -> None:
         super().__init__()
-        self.factor, self.adds = 2**depth, residual
+        self.factor, self.adds, self.noise = 2**depth, residual, noise
         widths = [width * 2**level for level in range(depth + 1)]
-        self.stem = nn.Sequential(_block(channels, width, norm), _block(width, width, norm))
+        self.stem = nn.Sequential(_block(channels + noise, width, norm), _block(width, width, norm))
         self.down = nn.ModuleList(_block(a, b, norm) for a, b in itertools.pairwise(widths))
         self.residual = nn.ModuleList(
             nn.Sequential(*(_block(b, b, norm) for _ in range(3))) for b in widths[1:]
@@ -54,13 +55,27 @@ class UNet(nn.Module):
         if residual:
             nn.init.zeros_(self.out.weight)  # starts as the identity
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return the translated image (N, C, H, W), clipped to [0, 1], float32."""
+        out = self.raw(image, noise)
+        return clip(image + out if self.adds else out)
+
+    def raw(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return (N, C, H, W) float32, neither added to the image nor clipped.
+
+        Args:
+            image: (N, C, H, W).
+            noise: (N, noise) in [0, 1], where the network has a noise input; None is 0.5 throughout.
+        """
         if image.shape[-1] % self.factor or image.shape[-2] % self.factor:
             raise ValueError(f"image: expected sides that are multiples of {self.factor} for depth "
                              f"{self.factor.bit_length() - 1}, got {tuple(image.shape[-2:])}; resize or choose a "
                              "smaller depth")  # fmt: skip
-        x = self.stem(image)
+        x = image
+        if self.noise:  # not negative: the first block starts with a ReLU
+            given = image.new_full((len(image), self.noise), 0.5) if noise is None else noise.to(image.dtype)
+            x = torch.cat([image, given[:, :, None, None].expand(-1, -1, *image.shape[-2:])], 1)
+        x = self.stem(x)
         skips = [x]
         for down, residual in zip(self.down, self.residual):
             x = F.max_pool2d(down(x), 2)
@@ -73,7 +88,7 @@ class UNet(nn.Module):
         if self.refine is not None:
             x = self.refine(x)
         out: Tensor = self.out(x).float()
-        return clip(image + out if self.adds else out)
+        return out
 
 
 def _block(inner: int, outer: int, norm: Norm) -> nn.Sequential:

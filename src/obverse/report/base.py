@@ -131,10 +131,12 @@ class Report:
         return rows[: most - 1] + rows[-1:] if len(rows) > most else rows
 
     def reasons(self) -> dict[str, list[str]]:
-        """Return why something was skipped, with what was; rows of one metric are named once."""
+        """Return why something was skipped, with what was; a metric of which nothing was computed is named once."""
         found: dict[str, dict[str, None]] = {}
+        computed = {row.label for row in self.rows}
         for name, why in self.skipped.items():
-            found.setdefault(why, {})[name.partition(",")[0]] = None
+            whole = name.partition(",")[0]
+            found.setdefault(why, {})[name if whole in computed else whole] = None
         return {why: list(names) for why, names in found.items()}
 
     # ------------------------------------------------------------------ as tables and files

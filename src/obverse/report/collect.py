@@ -119,6 +119,13 @@ class Run:
                 sample = self._by_classifier(batch).select(explanation.query[rows])
                 self._take(active, explanation.select(rows), sample, index[rows], answers)
 
+    def follow(self, answers: int) -> None:
+        """Keep the ways to the examples' answers; a way belongs to the first answer, so only where there is one."""
+        began = time.perf_counter()
+        if answers == 1:
+            self.examples.follow(self.context.explainer, self.context.seed)
+        self.times["ways to the examples"] = time.perf_counter() - began
+
     def _take(
         self, active: list[Metric], explanation: Explanation, sample: Sample, index: Tensor, answers: int
     ) -> None:

@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 
 from obverse.data.base import Sample
-from obverse.explanation import Explanation
+from obverse.explainer import Explainer
+from obverse.explanation import Explanation, NotApplicable
+from obverse.report.walk import Walk, walk
+
+FRAMES = 9
+"""Pictures on the way to an example's counterfactual."""
 
 
 class Examples:
@@ -21,6 +26,7 @@ class Examples:
         self.limit, self._generator = limit, torch.Generator().manual_seed(seed)
         self.explanation: Explanation | None = None
         self.sample: Sample | None = None
+        self.walk: Walk | None = None
         self.index = torch.zeros(0, dtype=torch.int64)
         self._priority = torch.zeros(0)
 
@@ -41,6 +47,18 @@ class Examples:
             explanation, sample = explanation.select(rows), sample.select(rows)
             index, priority = index[rows], priority[rows]
         self.explanation, self.sample, self.index, self._priority = explanation, sample, index, priority
+
+    def follow(self, explainer: Explainer, seed: int) -> None:
+        """Keep the ways to all answers that were chosen, for the report's sliders; none where there is no way."""
+        if self.explanation is None or not len(self):
+            return
+        device = explainer.classifier.device
+        try:
+            found = walk(explainer, self.explanation.to(device), frames=FRAMES, seed=seed)
+        except NotApplicable:
+            return
+        self.walk = Walk(frames=found.frames.cpu(), posterior=found.posterior.cpu(), asked=found.asked, kind=found.kind,
+                         faded=found.faded)  # fmt: skip
 
     def _choose(self, explanation: Explanation, priority: Tensor) -> Tensor:
         """Return the rows to keep: one of every kind, then the next of every kind, lowest priority first."""

@@ -10,7 +10,7 @@ import torch
 
 from obverse.checkpoint import write_json
 from obverse.explanation import Explanation
-from obverse.report.figures import pixels, png, sheet
+from obverse.figures import pixels, png, sheet
 
 
 def save_explanation(explanation: Explanation, folder: str | Path, names: Sequence[str]) -> list[Path]:

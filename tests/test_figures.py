@@ -5,7 +5,21 @@ import pytest
 import torch
 from PIL import Image
 
-from obverse.report.figures import LESS, MORE, common_scale, heat, outline, overlay, panels, pixels, png, sheet
+from obverse.figures import (
+    LESS,
+    MORE,
+    common_scale,
+    curves,
+    heat,
+    knob_strip,
+    outline,
+    overlay,
+    overlays,
+    panels,
+    pixels,
+    png,
+    sheet,
+)
 from tiny import MapOnly, Negative, Truth, corner_classifier, corner_data, explanation_of
 
 GREY = torch.full((1, 2, 2), 0.5)
@@ -80,3 +94,61 @@ def test_no_answers_are_refused():
     image = torch.zeros(0, 1, 2, 2)
     with pytest.raises(ValueError, match="explanation: expected at least one answer to draw"):
         sheet(explanation_of(image, image))
+
+
+def test_the_scale_is_common_to_several_explanations():
+    image = torch.zeros(1, 1, 10, 10)
+    weak, strong = explanation_of(image, image + 0.1), explanation_of(image, image + 0.4)
+    assert common_scale(weak, strong) == pytest.approx(0.4) and common_scale() == 1.0
+
+
+def texts_of(figure):
+    return [text.get_text() for axis in figure.axes for text in axis.texts]
+
+
+def test_overlays_put_explainers_below_each_other_on_one_scale():
+    data, classifier = corner_data(), corner_classifier()
+    image = data[:2].image
+    parts = [
+        Truth(classifier, data).explain(image),
+        Negative(classifier).explain(image),
+        MapOnly(classifier).explain(image),
+    ]
+    figure = overlays(parts, row=1)
+    assert len(figure.axes) == 3 * 5
+    assert [text.split("\n")[0] for text in texts_of(figure)] == ["truth", "negative", "map only"]
+    scale = common_scale(*parts)
+    wanted = overlay(parts[0].stable[1], parts[0].difference[1], scale)
+    assert np.array_equal(figure.axes[2].images[0].get_array(), wanted)
+    assert f"full colour at {scale:.2f}" in figure.get_suptitle()
+    with pytest.raises(ValueError, match="expected at least one answer to draw"):
+        overlays([])
+
+
+def test_knob_strip_shows_every_frame_with_its_posterior():
+    frames, posterior = torch.rand(4, 1, 5, 5), torch.tensor([0.1, 0.4, 0.6, 0.95])
+    figure = knob_strip(frames, posterior, of="lesion")
+    assert [axis.get_title() for axis in figure.axes] == ["0.10", "0.40", "0.60", "0.95"]
+    assert "'lesion'" in figure.get_suptitle()
+    assert np.array_equal(figure.axes[2].images[0].get_array(), pixels(frames[2]))
+    asked = knob_strip(frames, posterior, of="lesion", asked=torch.linspace(0, 1, 4))
+    assert asked.axes[1].get_title() == "asked 0.33\n0.40"
+    with pytest.raises(ValueError, match=r"posterior: expected one a frame, \(4,\), got \(2,\)"):
+        knob_strip(frames, posterior[:2], of="lesion")
+
+
+def test_curves_are_drawn_as_given():
+    figure = curves({"COUT": ([0.0, 0.5, 1.0], [0.1, 0.7, 0.9]), "knob": ([0.0, 1.0], [0.0, 1.0])})
+    assert [axis.get_title() for axis in figure.axes] == ["COUT", "knob"]
+    assert figure.axes[0].lines[0].get_xydata().tolist() == [[0.0, 0.1], [0.5, 0.7], [1.0, 0.9]]
+    assert len(curves({str(k): ([0.0, 1.0], [0.0, 1.0]) for k in range(4)}).axes) == 6
+    with pytest.raises(ValueError, match="expected at least one answer to draw"):
+        curves({})
+
+
+def test_a_notebook_shows_figures_as_png():
+    data, classifier = corner_data(), corner_classifier()
+    shown = Negative(classifier).explain(data[:2].image).show(most=1)
+    picture = Image.open(io.BytesIO(shown._repr_png_()))
+    assert picture.format == "PNG" and picture.width > 400
+    assert len(shown.axes) == 5

@@ -1,0 +1,182 @@
+"""How fast the app is: slider, twenty clients that turn the knob, start, and the report of 50 images."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.runner import RESULTS, hardware
+from obverse.app.state import BUNDLED, Workbench
+from obverse.checkpoint import write_json
+from obverse.classifier import Classifier
+from obverse.methods.syce import CyCE
+from obverse.networks.classifiers import ResNet
+from obverse.runs import versions
+
+MOVES, CLIENTS, SECONDS = 100, 20, 60
+MEASURE = """() => {
+  const slider = document.querySelector('#explore input[type=range]'), picture = document.querySelector('#explore img.strip');
+  window.took = [];
+  slider.addEventListener('keydown', (event) => {
+    const before = picture.style.objectPosition;
+    requestAnimationFrame(() => requestAnimationFrame((now) => {
+      if (picture.style.objectPosition !== before) window.took.push(now - event.timeStamp);
+    }));
+  });
+  slider.focus();
+}"""
+"""From the key to the frame after the one in which the picture changed."""
+
+
+def run(*, quick: bool) -> dict[str, Any]:
+    """Measure all; print and write results/app.json."""
+    moves, seconds = (10, 3) if quick else (MOVES, SECONDS)
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {size: untrained(Path(folder) / f"run{size}", size) for size in (28, 128)}
+        result: dict[str, Any] = {
+            "table": "app",
+            "about": "Seconds, or milliseconds where it says so, in headless Chromium and over HTTP on one machine.",
+            "load_before": [round(value, 2) for value in os.getloadavg()],
+            "start_to_first_page_seconds": [round(start(), 2) for _ in range(1 if quick else 3)],
+            "slider_milliseconds": {f"{size} px": slider(runs[size], moves) for size in runs},
+            "clients": clients(seconds),
+            "report_of_50": {f"{size} px": report(path) for size, path in {64: BUNDLED, **runs}.items()},
+            "load_after": [round(value, 2) for value in os.getloadavg()],
+            "versions": versions(),
+            "hardware": hardware(),
+        }
+    if not quick:
+        write_json(RESULTS / "app.json", result)
+    for name, value in result.items():
+        sys.stdout.write(f"{name}: {value}\n")
+    return result
+
+
+def untrained(folder: Path, size: int) -> Path:
+    """Return a run folder whose networks are as they start: weights do not change the time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = ResNet((1, size, size), 2, width=8)
+    classifier = Classifier(module, ["healthy", "diseased"], (1, size, size))
+    CyCE(classifier, width=8, depth=2, residual=True, norm="none").save(folder / "best")
+    classifier.save(folder / "classifier")
+    data = {"data": "lesions", "data_dir": None, "size": size, "count": 100, "skip_corrupt": False}
+    write_json(folder / "run.json", {"data": data, "view": {}})
+    return folder
+
+
+@contextlib.contextmanager
+def served(*runs: Path) -> Iterator[str]:
+    """Serve runs in a process of their own; the address."""
+    command = [sys.executable, "-m", "obverse", "serve", *map(str, runs), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving:
+        try:
+            said = serving.stdout.readline() if serving.stdout else ""
+            yield said.split()[1]
+        finally:
+            serving.send_signal(signal.SIGINT)
+
+
+def start() -> float:
+    """Return the seconds from the command to the first page."""
+    began = time.perf_counter()
+    with served() as address, urllib.request.urlopen(address, timeout=120) as page:
+        page.read()
+        return time.perf_counter() - began
+
+
+def slider(run: Path, moves: int) -> dict[str, float]:
+    """Return median and 95th percentile of slider moves, and of whole new images, in a browser."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    with served(run) as address, sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(address, timeout=120_000)
+        page.wait_for_selector("#explore article", timeout=120_000)
+        page.wait_for_timeout(2000)
+        page.evaluate(MEASURE)
+        for move in range(moves):
+            page.keyboard.press("ArrowLeft" if move % 40 < 20 else "ArrowRight")
+            page.wait_for_timeout(50)
+        took = page.evaluate("window.took")
+        images = []
+        for row in range(1, max(3, moves // 5)):
+            began = time.perf_counter()
+            page.get_by_role("button", name="Next").click()
+            wanted = f"document.querySelector('#explore article header').innerText.includes('image {row}:')"
+            page.wait_for_function(wanted, polling=10, timeout=120_000)
+            images.append(1000 * (time.perf_counter() - began))
+        browser.close()
+    return {**spread(took), "moves": len(took), "next image, median": round(statistics.median(images), 1)}
+
+
+def clients(seconds: float) -> dict[str, Any]:
+    """Return what clients that each turn the knob of an image of their own for a while see."""
+    took: list[float] = []
+    errors: list[str] = []
+
+    def turn(address: str, image: int, until: float) -> None:
+        draw = random.Random(image)
+        while time.perf_counter() < until:
+            began = time.perf_counter()
+            try:
+                body = json.dumps({"data": ["bundled", image, "", draw.random()]}).encode()
+                asked = urllib.request.Request(
+                    f"{address}/gradio_api/call/turn", body, {"Content-Type": "application/json"}
+                )
+                with urllib.request.urlopen(asked, timeout=60) as answer:
+                    event = json.load(answer)["event_id"]
+                with urllib.request.urlopen(f"{address}/gradio_api/call/turn/{event}", timeout=60) as answer:
+                    said = answer.read().decode()
+                if "event: complete" not in said:
+                    errors.append(said[:200])
+            except OSError as error:
+                errors.append(str(error))
+            took.append(1000 * (time.perf_counter() - began))
+
+    with served() as address:
+        until = time.perf_counter() + seconds
+        threads = [threading.Thread(target=turn, args=(address, image, until)) for image in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return {"clients": CLIENTS, "seconds": seconds, "turns": len(took), "errors": len(errors), "first_errors": errors[:3],
+            "milliseconds": spread(took)}  # fmt: skip
+
+
+def report(run: Path) -> dict[str, float]:
+    """Return the seconds and the size of a report of 50 images."""
+    bench = Workbench((run,))
+    bench.answer(bench.names[0], bench.picture(0), None)
+    began = time.perf_counter()
+    key = bench.report(bench.names[0], list(range(50)), None)
+    return {
+        "seconds": round(time.perf_counter() - began, 2),
+        "megabytes": round(len(bench.written[key][1].encode()) / 1e6, 2),
+    }
+
+
+def spread(took: Sequence[float]) -> dict[str, float]:
+    """Return median, 95th percentile and largest."""
+    ordered = sorted(took)
+    return {"median": round(statistics.median(ordered), 1), "95 %": round(ordered[int(0.95 * (len(ordered) - 1))], 1),
+            "largest": round(ordered[-1], 1)}  # fmt: skip

@@ -1,0 +1,121 @@
+"""C3LT on digits, one table a pair of classes: its tables 1 to 4 and 6."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.table import Paper, Row, Table, Training, Untrained
+from benchmarks.tables.baselines_digits import columns, explaingan
+from benchmarks.tables.syce_digits import DIGITS, LENET
+
+GAN = Training(method="gan", steps=8000, batch_size=64, validate_every=500, max_minutes=60)
+VAE = Training(method="vae", steps=4000, batch_size=64, validate_every=500, max_minutes=15)
+
+
+def c3lt(settings: Mapping[str, Any], *, steps: int = 6000, minutes: float = 60) -> Training:
+    """Return C3LT, trained on images of the classifier's decisions."""
+    return Training(
+        method="c3lt", settings=settings, steps=steps, batch_size=128, validate_every=250, max_minutes=minutes, model=GAN
+    )
+
+
+def rows(kappa: float, epsilon: float) -> dict[str, Row]:
+    """Return the methods that C3LT is compared with, the slow ones on the first test images of each class."""
+    return {
+        "real images": Untrained(method="identity"),
+        "C3LT": c3lt({}),
+        "C3LT, 10 minutes": c3lt({}, steps=1000, minutes=10),
+        "C3LT, refined": dataclasses.replace(c3lt({}), after={"refine_steps": 30, "confidence": 0.9}),
+        "ExplainGAN": explaingan(kappa),
+        "xGEM": Untrained(method="xgem", model=VAE, test_count=128),
+        "CycleGAN": Training(
+            method="cyclegan", settings={"augment": DIGITS, "depth": 2}, steps=3000, batch_size=64, max_minutes=45
+        ),
+        "CEM": Untrained(method="cem", autoencoder=True, test_count=128),
+        "CVE": Untrained(method="cve", test_count=128),
+        "PGD": Untrained(method="pgd", settings={"epsilon": epsilon}, test_count=256),
+    }
+
+
+METRICS = (
+    "validity",
+    "transfer",
+    "cout",
+    "aupc_target",
+    "aupc_source",
+    "l1",
+    "l1_paper",
+    "residual",
+    "represented",
+    "im1",
+    "im2",
+    "frechet",
+    "kernel_distance",
+    "seconds",
+)
+ABLATION = {
+    "COUT": ("cout+", 1.0),
+    "IM1": ("im1-", 1.0),
+    "IM2": ("im2x10-", 0.1),
+    "L1 on [-1, 1] (C3LT's scale)": ("prox-", 1.0),
+    "validity (Val)": ("val+", 1.0),
+}
+"""Figures of tables 5 and 6 that ours can be compared with."""
+
+
+def own(data: str) -> tuple[Paper, ...]:
+    """Return C3LT's own row of its tables 1 to 3, for "mnist" or "fmnist"."""
+    where = {
+        "COUT": ("table_1_cout", "cout+", 1.0),
+        "AUPC of the target": ("table_1_cout", "aupc_target+", 1.0),
+        "AUPC of the source": ("table_1_cout", "aupc_query-", 1.0),
+        "IM1": ("table_2_realism", "im1-", 1.0),
+        "IM2": ("table_2_realism", "im2x10-", 0.1),
+        "L1 on [-1, 1] (C3LT's scale)": ("table_3_proximity_validity", "prox-", 1.0),
+        "validity (Val)": ("table_3_proximity_validity", "val+", 1.0),
+    }
+    return tuple(
+        Paper(paper="c3lt", table=table, row="C3LT", column=f"{data}_{column}", metric=label, scale=scale)
+        for label, (table, column, scale) in where.items()
+    )
+
+
+CYCLEGAN = tuple(
+    Paper(paper="c3lt", table="table_6_cyclegan_mnist", row="CycleGAN", column=column, metric=label, scale=scale)
+    for label, (column, scale) in ABLATION.items()
+)
+NOTES = (
+    "The classifier decides between the two classes of the pair; the paper's between all ten.",
+    "The paper's figures are means of three pairs; ours are of one pair, both directions.",
+    "Generator and encoder are one DCGAN, trained on the images of the pair (see `residual` for its error).",
+    "The paper's FID and KID are on Inception features of unnamed weights: nothing stands beside ours.",
+    "IM1 and IM2 depend on the autoencoders, whose shape the paper does not give.",
+    "Its seconds are an RTX 2080 Ti's.",
+)
+
+
+def table(first: str, second: str) -> Table:
+    """Return the table of one pair of digits."""
+    return Table(
+        name=f"c3lt-mnist-{first}{second}",
+        about=f"Digits {first} and {second}: C3LT and what it is compared with, in few changes, validity and realism.",
+        data=f"mnist:{first},{second}",
+        classifier=LENET,
+        second_classifier=LENET,
+        rows=rows(0.05, 64 / 255),
+        metrics=METRICS,
+        paper=(*own("mnist"), *real_rows("mnist"), *CYCLEGAN),
+        notes=NOTES,
+    )
+
+
+def real_rows(data: str) -> tuple[Paper, ...]:
+    """Return the rows of the other methods, and of real images."""
+    named = {"nothing": "real images"}
+    return tuple(dataclasses.replace(printed, ours=named.get(printed.ours, printed.ours)) for printed in columns(data))
+
+
+PAIRS = (("3", "8"), ("4", "9"), ("5", "6"))
+TABLES = tuple(table(*pair) for pair in PAIRS)

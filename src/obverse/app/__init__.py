@@ -1,0 +1,1 @@
+"""The app: turn the knob, compare, and keep the report (extra `app`)."""

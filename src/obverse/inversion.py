@@ -1,0 +1,162 @@
+"""Finding the latent of an image by search, where a model has no encoder, or to better what the encoder found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from obverse.classifier import Classifier
+from obverse.explanation import NotApplicable
+from obverse.generative import GenerativeModel
+from obverse.search import best_restart, minimise
+
+Start = Literal["auto", "encoder", "prior"]
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """Latents found for images, one row an image.
+
+    Args:
+        latent: (N, D).
+        image: (N, C, H, W) in [0, 1], what the model makes of them.
+        residual: (N,) mean absolute error of that image.
+        posterior_gap: (N,) how far the classifier's posterior of the class decided for the image is from the one it gives that
+            image, in [0, 1]; None without a classifier.
+        steps: (N,) of the best restart.
+        stopped: (N,) bool, good enough before the steps ran out.
+    """
+
+    latent: Tensor
+    image: Tensor
+    residual: Tensor
+    posterior_gap: Tensor | None
+    steps: Tensor
+    stopped: Tensor
+
+
+def invert(
+    model: GenerativeModel,
+    image: Tensor,
+    *,
+    classifier: Classifier | None = None,
+    target: Tensor | None = None,
+    start: Start = "auto",
+    restarts: int = 1,
+    steps: int = 200,
+    rate: float = 0.05,
+    features: float = 0.1,
+    decision: float = 0.1,
+    enough: float = 0.01,
+    most_gap: float = 0.1,
+    seed: int = 0,
+) -> Inversion:
+    """Return the latents whose images are closest: z* = argmin L(G(z), x) (C3LT section 3.3), all images at once.
+
+    The loss is the mean absolute error of the pixels plus, with a classifier, the relative error of its features and the
+    divergence of its posteriors. An image is done when it is good enough; the best of all restarts and steps counts.
+
+    Args:
+        model: decodes.
+        image: (N, C, H, W) in [0, 1].
+        classifier: whose view of the image is to be kept; without a gradient it only measures the gap.
+        target: (N,) classes for the starts of a conditional model.
+        start: from the encoder's latent, or from noise, the same for every image; "auto" is the encoder where there is
+            one. Restarts after the first always start from noise.
+        restarts: searches an image.
+        steps: at most, each.
+        rate: Adam's.
+        features: weight of the classifier's features.
+        decision: weight of its posteriors.
+        enough: residual at which an image is done,
+        most_gap: if the posterior is no further off than this.
+        seed: of the noise.
+
+    Raises:
+        ValueError: impossible numbers; a conditional model without `target`; images of another shape or range.
+        NotApplicable: start="encoder" for a model that has none.
+    """
+    if restarts < 1 or min(features, decision, enough) < 0:
+        raise ValueError("restarts, features, decision, enough: expected at least 1 restart and numbers of at least 0, got "
+                         f"{restarts}, {features:g}, {decision:g}, {enough:g}")  # fmt: skip
+    if start == "encoder" and not model.has_encoder:
+        raise NotApplicable(f"start: {model.name} has no encoder; pass start='prior'")
+    model._check(image)
+    image = image.detach().to(model.device)
+    view = _View(classifier, image, features, decision)
+    count = len(image)
+    with torch.no_grad():
+        starts = [_noise(model, target, count, seed * 1_000_003 + k) for k in range(restarts)]
+        if model.has_encoder and start != "prior":
+            starts[0] = model.encode(image)
+
+    def objective(value: Tensor, rows: Tensor) -> Tensor:
+        made, query = model.decode(value), rows % count
+        return (made - image[query]).abs().flatten(1).mean(1) + view.loss(made, query)
+
+    def done(value: Tensor, rows: Tensor) -> Tensor:
+        made, query = model.decode(value), rows % count
+        near = (made - image[query]).abs().flatten(1).mean(1) <= enough
+        gap = view.gap(made, query)
+        return near if gap is None else near & (gap <= most_gap)
+
+    found = best_restart(minimise(objective, torch.cat(starts), steps=steps, rate=rate, done=done), restarts)
+    with torch.no_grad():
+        made = model.decode(found.value)
+    residual = (made - image).abs().flatten(1).mean(1)
+    gap = view.gap(made, torch.arange(count, device=image.device))
+    return Inversion(found.value, made, residual, gap, found.steps, found.stopped)
+
+
+def posterior_gap(classifier: Classifier, image: Tensor, made: Tensor) -> Tensor:
+    """Return (N,) how far the posterior of the class decided for each image is from that of what a model made of it."""
+    with torch.no_grad():
+        before, after = classifier.posterior(image), classifier.posterior(made)
+    source = before.argmax(1, keepdim=True)
+    return (before.gather(1, source) - after.gather(1, source)).abs().squeeze(1)
+
+
+class _View:
+    """What a classifier sees in the images, to compare with; without one, nothing."""
+
+    def __init__(self, classifier: Classifier | None, image: Tensor, features: float, decision: float) -> None:
+        self.classifier, self.image = classifier, image
+        asks = classifier is not None and classifier.has_gradient
+        self.features, self.decision = (features, decision) if asks else (0.0, 0.0)
+        with torch.no_grad():
+            if classifier is not None and self.features:
+                self.seen = classifier.features(image).float()
+            if classifier is not None and self.decision:
+                self.posterior = classifier.posterior(image)
+
+    def loss(self, made: Tensor, query: Tensor) -> Tensor:
+        """Return (M,) the terms of features and posteriors."""
+        total = made.new_zeros(len(made))
+        if self.classifier is None:
+            return total
+        if self.features:
+            seen = self.seen[query]
+            away = (self.classifier.features(made).float() - seen).abs().mean(1)
+            total = total + self.features * away / seen.abs().mean(1).clamp_min(1e-6)
+        if self.decision:
+            wanted = self.posterior[query]
+            logarithm = self.classifier.logits(made).float().log_softmax(1)
+            total = total + self.decision * (torch.xlogy(wanted, wanted) - wanted * logarithm).sum(1)
+        return total
+
+    def gap(self, made: Tensor, query: Tensor) -> Tensor | None:
+        """Return (M,) gaps of the posterior."""
+        return None if self.classifier is None else posterior_gap(self.classifier, self.image[query], made)
+
+
+def _noise(model: GenerativeModel, target: Tensor | None, count: int, seed: int) -> Tensor:
+    """One draw, the same for every image, so that an answer does not depend on its batch mates."""
+    normal = torch.randn(1, model.normal_size, generator=torch.Generator().manual_seed(seed))
+    if model.classes is not None and target is None:
+        raise ValueError(
+            f"target: {model.name} needs a class for each image to start from, got None; pass (N,) indices"
+        )
+    return model.from_normal(normal.to(model.device).expand(count, -1), target)

@@ -1,0 +1,88 @@
+"""The latents of an image, by the search of medXGAN's eq. 5 (Dravid et al.): the image and what the classifier says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from obverse.classifier import Classifier
+from obverse.inversion import Inversion, posterior_gap
+from obverse.models.anatomy import AnatomyModel
+from obverse.search import best_restart, minimise
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LatentSearch:
+    """Eq. 5 and how it is minimised; the generator is never touched.
+
+    Args:
+        model: whose latents.
+        classifier: whose posteriors are matched.
+        steps: at most, for each start.
+        rate: Adam's learning rate.
+        image_weight: of the mean squared error on [0, 1] against the class term.
+        patience: steps in which the loss must fall by a hundredth, or the search of that image stops.
+        rows: searches at a time, which bounds memory.
+    """
+
+    model: AnatomyModel
+    classifier: Classifier
+    steps: int
+    rate: float
+    image_weight: float
+    patience: int
+    rows: int = 64
+
+    def objective(self, latent: Tensor, image: Tensor, posterior: Tensor) -> Tensor:
+        """Return (N,) losses of eq. 5, with the divergence of the posteriors, which is its BCE up to a constant."""
+        made = self.model.decode(latent)
+        log = self.classifier.logits(made).float().log_softmax(1)
+        divergence = (torch.xlogy(posterior, posterior) - posterior * log).sum(1)
+        return self.image_weight * (made - image).square().flatten(1).mean(1) + divergence  # eq. 5
+
+    def __call__(self, image: Tensor, start: Tensor) -> Inversion:
+        """Search for the latents of images, those of classes that the classifier does not decide kept at 0.
+
+        Args:
+            image: (N, C, H, W) in [0, 1].
+            start: (R, N, D), R independent starts of each.
+        """
+        each = max(1, self.rows // len(start))
+        parts = [self._part(*rows) for rows in zip(image.split(each), start.split(each, 1), strict=True)]
+        return Inversion(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Inversion)))
+
+    def _part(self, image: Tensor, start: Tensor) -> Inversion:
+        restarts, posterior = len(start), self.classifier.posterior(image)
+        allowed = self.model.allowed(posterior.argmax(1)).repeat(restarts, 1)
+        seen, wanted = image.repeat(restarts, 1, 1, 1), posterior.repeat(restarts, 1)
+
+        def objective(latent: Tensor, rows: Tensor) -> Tensor:
+            return self.objective(latent, seen[rows], wanted[rows])
+
+        found = minimise(
+            objective, start.flatten(0, 1), steps=self.steps, rate=self.rate,
+            project=lambda latent, rows: latent * allowed[rows], done=_settled(objective, allowed),
+            check_every=self.patience,
+        )  # fmt: skip
+        # the least loss, whether it settled or not
+        best = best_restart(replace(found, stopped=torch.ones_like(found.stopped)), restarts)
+        with torch.no_grad():
+            made = self.model.decode(best.value)
+        residual, gap = (made - image).abs().flatten(1).mean(1), posterior_gap(self.classifier, image, made)
+        return Inversion(best.value, made, residual, gap, best.steps, best.steps < self.steps)
+
+
+def _settled(objective: Callable[[Tensor, Tensor], Tensor], start: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a question that is answered yes for the rows whose loss fell by less than a hundredth since the last time."""
+    last = torch.full((len(start),), torch.inf, device=start.device)
+
+    def settled(latent: Tensor, rows: Tensor) -> Tensor:
+        loss = objective(latent, rows).float()
+        finished = loss > 0.99 * last[rows]
+        last[rows] = loss
+        return finished
+
+    return settled

@@ -1,0 +1,369 @@
+"""C3LT (Khorram and Li, "Cycle-Consistent Counterfactuals by Latent Transformations").
+
+A generative model, a classifier and an encoder stay as they are; for each pair of classes two small networks g and h
+learn to walk through the latent space, one in each direction. Equation numbers are the main paper's; weights and scales
+not printed there are those of the authors' released code.
+
+Deviations:
+- Both directions of all pairs are one move; their terms are averaged, as released.
+- Distances of pixels are doubled: the paper's lie in [-1, 1], and its weights belong to those.
+- The mask of eq. 5 is the squared change, scaled to [0, 1] in each image, as released, where it is printed as the
+  absolute change. Where nothing changes it is 0 (released: 0 / 0).
+- Eq. 7 is minimised in its usual form, -log D, as released; as printed it falls with a worse opinion of the critic.
+- Domains are what the classifier decides, on images and on samples; the paper takes images by label (domains="label").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from obverse.batches import Step
+from obverse.classifier import Classifier
+from obverse.data.base import Dataset, Sample
+from obverse.explainer import Answer, Query
+from obverse.explanation import NotApplicable
+from obverse.generative import GenerativeModel
+from obverse.inversion import Inversion, invert
+from obverse.losses import class_loss, mask_entropy, mask_smoothness, real_loss
+from obverse.networks.walk import Step as Kind
+from obverse.networks.walk import Walk, to_norm
+from obverse.pairs import PairExplainer
+from obverse.perception import Perception
+from obverse.refinement import refine
+from obverse.rejection import class_of, draw
+from obverse.training import Moves
+
+SCALE = 2.0
+"""The paper's pixels lie in [-1, 1]."""
+
+
+@dataclass(eq=False, kw_only=True)
+class C3LT(PairExplainer):
+    """Counterfactual G(g^n(E(x))), g and h trained together with a cycle h^n(g^n(z)) = z (eqs 1 to 7, 11).
+
+    `fit(explainer, data)` trains on images and needs a model with an encoder; `fit(explainer, None)` trains on samples of
+    the model alone. The stable image is G(E(x)), the residual its mean absolute distance to the image: it bounds how well
+    the counterfactual can keep to the image. Hyperparameters: see `PairExplainer` too.
+
+    Args:
+        model: the generator with encoder and critic, of the classifier's images.
+        perception: whose layers the cycle compares images by; None is the classifier under explanation.
+        steps: n, of a walk.
+        step: a norm-keeping residual step as released, or the plain map as printed.
+        classification: weight of the target's class (eq. 4); 0 leaves out this term, and any other.
+        proximity: weight of the distance to the image (eq. 5).
+        cycle: weight of the way back (eq. 6).
+        adversarial: weight of the critic's opinion (eq. 7).
+        smoothness: of the change, against a weight of 1 for its L1 norm in eq. 5.
+        entropy: of the change, likewise.
+        layers: of the perception; None takes the last convolution at each size of feature map (see `Perception`).
+        learning_rate: Adam's.
+        halvings: of the learning rate, at equal distances over the run.
+        least_acceptance: on samples alone, the share of samples of a class below which training gives up.
+        inversion_steps: of a search for each image's latent, which starts from the encoder's; None is 0 with an encoder and
+            200 without.
+        inversion_restarts: searches an image, the further ones from noise.
+        refine_steps: at most so many steps of a search from each answer until the target is decided with `confidence`.
+        confidence: posterior of the target that the search wants.
+        refine_rate: Adam's, in the latent space.
+        seed: of the initial weights.
+
+    Raises:
+        NotApplicable: an adversarial term with a model that has no critic.
+        ValueError: impossible numbers, unknown classes or layers, or a model of other images.
+    """
+
+    name: ClassVar[str] = "c3lt"
+
+    model: GenerativeModel = field(kw_only=False)
+    perception: Classifier | None = field(default=None, kw_only=False)
+    steps: int = 1
+    step: Kind = "residual"
+    classification: float = 1.0
+    proximity: float = 0.1
+    cycle: float = 0.1
+    adversarial: float = 0.001
+    smoothness: float = 10.0
+    entropy: float = 1.0
+    layers: tuple[str, ...] | None = None
+    learning_rate: float = 1e-3
+    halvings: int = 7
+    least_acceptance: float = 0.01
+    inversion_steps: int | None = None
+    inversion_restarts: int = 1
+    refine_steps: int = 0
+    confidence: float = 0.9
+    refine_rate: float = 0.05
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check()
+        self._sees = Perception(self.perception or self.classifier, self.layers if self.cycle else ())
+        if self.cycle:
+            self.layers = self._sees.layers
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            walks = [Walk(self.model.latent_size, steps=self.steps, step=self.step) for _ in self.ways]
+        self.networks = nn.ModuleDict({"walks": nn.ModuleList(walks), "memory": _Memory(len(self.used))})
+        self.networks.to(self.device).eval()
+
+    # ------------------------------------------------------------------ training
+
+    def players(self) -> dict[str, Optimizer]:
+        """Return one Adam for all walks."""
+        return {"walks": Adam(self.networks.parameters(), self.learning_rate)}
+
+    def rate(self, step: Step) -> float:
+        """Return 1, halved `halvings` times at equal distances."""
+        return float(0.5 ** (step.index * (self.halvings + 1) // step.total))
+
+    def groups(self, data: Dataset) -> Tensor:
+        """Return the classes that are decided, see `PairExplainer`.
+
+        Raises:
+            NotApplicable: the model has no encoder.
+        """
+        if not self.model.has_encoder:
+            raise NotApplicable(f"data: {self.model.name} has no encoder to train on images with; pass data=None, which "
+                                "trains on samples, or a model with an encoder")  # fmt: skip
+        return super().groups(data)
+
+    def train_step(self, batch: Sample, step: Step) -> Moves:
+        """Yield the one move: eq. 3 for every direction (eq. 2), with the weights of eq. 11."""
+        image, latent = self._queries(batch, step)
+        walks = self._walks
+        of_class = dict(zip(self.used, zip(image.chunk(len(self.used)), latent.chunk(len(self.used)))))
+        x, z = (torch.cat([of_class[source][part] for source, _ in self.ways]) for part in (0, 1))
+        ended = torch.cat([walk(rows) for walk, rows in zip(walks, z.chunk(len(walks)))])  # z'_x = g^n(z_x), eq. 3
+        losses: dict[str, Tensor] = {}
+        back = torch.empty(0)
+        if self.cycle or self.adversarial:
+            # a pair's directions are side by side: the way back is the neighbour's
+            order = [index ^ 1 for index in range(len(walks))]
+            back = torch.cat([walks[other](rows) for other, rows in zip(order, ended.chunk(len(walks)))])  # h^n(g^n(z_x))
+            made, cycled = self.model.decode(torch.cat([ended, back])).chunk(2)
+        else:
+            made = cycled = self.model.decode(ended)
+        if self.classification:
+            target = torch.tensor([target for _, target in self.ways], device=x.device)
+            wanted = target.repeat_interleave(len(x) // len(walks))
+            losses["classification"] = self.classification * class_loss(self.classifier.logits(made), wanted)  # eq. 4
+        if self.proximity:
+            losses["proximity"] = self.proximity * self.proximity_loss(x, made)
+        if self.cycle:
+            losses["cycle"] = self.cycle * self.cycle_loss(x, cycled, z, back)
+        if self.adversarial:
+            opinion = self.model.criticise(torch.cat([cycled, made])).chunk(2)
+            losses["adversarial"] = self.adversarial * (real_loss(opinion[0]) + real_loss(opinion[1]))  # eq. 7
+        yield "walks", losses
+
+    def proximity_loss(self, image: Tensor, made: Tensor) -> Tensor:
+        """Return eq. 5, as a weighted mean of its three terms."""
+        mask = change_mask(image, made)
+        total = SCALE * (made - image).abs().mean()  # eq. 5, ||x - x'||_1
+        total = total + self.entropy * mask_entropy(mask) + self.smoothness * mask_smoothness(mask)  # eq. 5
+        return total / (1 + self.entropy + self.smoothness)
+
+    def cycle_loss(self, image: Tensor, cycled: Tensor, latent: Tensor, back: Tensor) -> Tensor:
+        """Return eq. 6: the mean over layers and the image itself, and the latent."""
+        pairs = zip(self._sees(cycled), self._sees(image))
+        distances = [(one - other).abs().mean() for one, other in pairs]  # eq. 6, the sum over layers
+        distances.append(SCALE * (cycled - image).abs().mean())  # eq. 6, ||x_cyc - x||_1
+        return torch.stack(distances).mean() + (latent - back).abs().mean()  # eq. 6, ||z_x - z_cyc||_1
+
+    @property
+    def acceptance(self) -> dict[str, float]:
+        """Share of samples that were decided as each class in training without images; empty after one with images."""
+        pairs = zip(self.used, self._memory.accepted.tolist(), self._memory.drawn.tolist())
+        return {self.classifier.classes[k]: accepted / drawn for k, accepted, drawn in pairs if drawn}
+
+    # ------------------------------------------------------------------ answers
+
+    def answer(self, query: Query) -> Answer:
+        """Return x' = G(g^n(z_x)) with z_x = E(x), or found by search (section 3.3), and G(z_x) as the stable image."""
+        way, start, places = self._places(query)
+        made = self.model.decode(places[:, -1])
+        limit = self._memory.limit
+        stays = (way < 0).view(-1, 1, 1, 1)  # asked for what is decided already: the image stays
+        return Answer(
+            counterfactual=torch.where(stays, query.image, made),
+            stable=torch.where(stays, query.image, start.image),
+            residual=start.residual,
+            represented=None if limit < 0 else start.residual <= limit,
+            posterior_gap=start.posterior_gap,
+        )
+
+    def validate(self, data: Dataset) -> float:
+        """Return 1 - validity + mean L1, and remember the residual that one image in ten exceeds."""
+        batches = data.batches(256, self.device)
+        residuals = [self._start(b.image, self.classifier.decide(b.image), 0).residual for b in batches]
+        self._memory.limit.copy_(torch.cat(residuals).quantile(0.9))
+        return super().validate(data)
+
+    def frames(self, query: Query, count: int) -> Tensor:
+        """Return the walk from G(z_x) to x', each frame an image of the model.
+
+        With n + 1 frames these are the start and the n steps; with others the latents between two steps are straight lines.
+        A refined answer is one step more.
+        """
+        way, _, places = self._places(query)
+        at = torch.linspace(0, places.shape[1] - 1, count, device=places.device)
+        low = at.floor().long().clamp_max(places.shape[1] - 2)
+        share = (at - low).view(1, -1, 1)
+        between = places[:, low] * (1 - share) + places[:, low + 1] * share
+        if self.step == "residual":
+            between = to_norm(between.flatten(0, 1), places[:, :1].norm(dim=2).expand(-1, count).reshape(-1, 1))
+        shown = self.model.decode(between.view(-1, places.shape[2])).view(len(places), count, *query.image.shape[1:])
+        return torch.where((way < 0).view(-1, 1, 1, 1, 1), query.image[:, None], shown)
+
+    @property
+    def path_kind(self) -> str:
+        """How `path` gets from end to end."""
+        return f"a walk of {self.steps} step{'s' if self.steps > 1 else ''} through the latent space of {self.model.name}"
+
+    def walk(self, latent: Tensor, source: int | str, target: int | str) -> Tensor:
+        """Return (N, n + 1, D), the start and the n steps from latents of images that are decided `source`.
+
+        For images that were made, whose latents are known: nothing has to be encoded.
+
+        Raises:
+            ValueError: no pair holds these two classes.
+        """
+        way = (self.classifier.index(source), self.classifier.index(target))
+        if way not in self.ways:
+            known = ", ".join(f"{one} - {other}" for one, other in self.pairs)
+            raise ValueError(f"source, target: c3lt was made for the pairs {known}, got {source!r} and {target!r}")
+        with torch.no_grad():
+            return self._walks[self.ways.index(way)].path(latent)
+
+    def round_trip(self, data: Dataset) -> dict[str, float]:
+        """Return, for each direction, how far h^n(g^n(z)) is from z, as a share of how far g^n(z) is; 0 for true inverses.
+
+        Images of the source's decision are walked; a direction without any is left out.
+        """
+        apart, moved = [0.0] * len(self.ways), [0.0] * len(self.ways)
+        with torch.no_grad():
+            for batch in data.batches(256, self.device):
+                decided = self.classifier.decide(batch.image)
+                latent = self._start(batch.image, decided, 0).latent
+                for index, (source, _) in enumerate(self.ways):
+                    start = latent[decided == source]
+                    end = self._walks[index](start)
+                    moved[index] += float((end - start).abs().sum())
+                    apart[index] += float((self._walks[index ^ 1](end) - start).abs().sum())
+        names = [" -> ".join(self.classifier.classes[k] for k in way) for way in self.ways]
+        return {name: a / m for name, a, m in zip(names, apart, moved) if m > 0}
+
+    # ------------------------------------------------------------------ inside
+
+    @property
+    def _walks(self) -> list[Walk]:
+        return list(cast("nn.ModuleList", self.networks["walks"]))  # type: ignore[arg-type]
+
+    @property
+    def _memory(self) -> _Memory:
+        return cast("_Memory", self.networks["memory"])
+
+    def _queries(self, batch: Sample, step: Step) -> tuple[Tensor, Tensor]:
+        """Return images and their latents, equal numbers of each class in use, the classes side by side."""
+        if len(batch):
+            with torch.no_grad():
+                return batch.image, self.model.encode(batch.image)  # z_x = E(x), eq. 3
+        count = len(self.used)
+        if step.rows % count:
+            raise ValueError(f"batch_size: expected a multiple of the {count} classes in pairs (and of the processes), got "
+                             f"{step.rows * step.world}; pass e.g. {count * 32}")  # fmt: skip
+
+        def normal(rows: int) -> Tensor:
+            return step.normal(torch.empty(rows, self.model.normal_size))
+
+        drawn = draw(self.model, self.classifier, self.used, step.rows // count, normal, least=self.least_acceptance)
+        self._memory.drawn += drawn.drawn.to(self.device)
+        self._memory.accepted += drawn.accepted.to(self.device)
+        return drawn.image, drawn.latent
+
+    def _walked(self, way: Tensor, latent: Tensor) -> Tensor:
+        """Return (M, n + 1, D): each row's walk; rows without one stay where they are."""
+        places = latent[:, None].repeat(1, self.steps + 1, 1)
+        for index, walk in enumerate(self._walks):
+            rows = way == index
+            if bool(rows.any()):
+                places[rows] = walk.path(latent[rows])
+        return places
+
+    def _refined(self, query: Query, way: Tensor, latent: Tensor) -> Tensor:
+        rows = (way >= 0).nonzero().flatten()
+        found = refine(
+            self.model, self.classifier, latent[rows], query.image[rows], query.target[rows], posterior=self.confidence,
+            steps=self.refine_steps, rate=self.refine_rate,
+        )  # fmt: skip
+        return latent.index_copy(0, rows, found.value)
+
+    def _places(self, query: Query) -> tuple[Tensor, Inversion, Tensor]:
+        """Return the ways (M,), the start, and (M, P, D): z_x, the n steps and, if answers are refined, where that ends."""
+        way, start = self.way(query), self._start(query.image, query.source, query.seed)
+        places = self._walked(way, start.latent)
+        if self.refine_steps:
+            places = torch.cat([places, self._refined(query, way, places[:, -1])[:, None]], 1)
+        return way, start, places
+
+    def _start(self, image: Tensor, source: Tensor, seed: int) -> Inversion:
+        """Return the latents of images and what the model makes of them."""
+        steps = (0 if self.model.has_encoder else 200) if self.inversion_steps is None else self.inversion_steps
+        if steps == 0:
+            latent = self.model.encode(image)
+            made = self.model.decode(latent)
+            residual = (made - image).abs().flatten(1).mean(1)
+            none = torch.zeros_like(source)
+            return Inversion(latent, made, residual, None, none, none > 0)
+        target = None
+        if self.model.classes is not None:
+            known = {k: class_of(self.model, self.classifier, k) for k in source.unique().tolist()}
+            target = torch.tensor([known[k] for k in source.tolist()], device=image.device)
+        return invert(self.model, image, classifier=self.classifier, target=target, steps=steps,
+                      restarts=self.inversion_restarts, seed=seed)  # fmt: skip
+
+    def _check(self) -> None:
+        weights = {name: getattr(self, name) for name in ("classification", "proximity", "cycle", "adversarial")}
+        if min(weights.values()) < 0 or max(weights.values()) == 0 or min(self.smoothness, self.entropy) < 0:
+            raise ValueError(f"{', '.join(weights)}, smoothness, entropy: expected weights of at least 0 and one term above "
+                             f"0, got {weights}, {self.smoothness:g}, {self.entropy:g}")  # fmt: skip
+        if self.adversarial and not self.model.has_critic:
+            raise NotApplicable(f"model: {self.model.name} has no critic for the adversarial term; pass adversarial=0, or a "
+                                "model that has one")  # fmt: skip
+        if self.steps < 1 or self.halvings < 0 or self.refine_steps < 0 or not 0 < self.least_acceptance < 1:
+            raise ValueError("steps, halvings, refine_steps, least_acceptance: expected at least 1, 0 and 0, and a share in "
+                             f"(0, 1), got {self.steps}, {self.halvings}, {self.refine_steps}, "
+                             f"{self.least_acceptance:g}")  # fmt: skip
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence: expected a probability between 0 and 1, got {self.confidence:g}; pass e.g. 0.9")
+        if self.step not in ("residual", "plain"):
+            raise ValueError(f"step: expected 'residual' or 'plain', got {self.step!r}; the paper's runs are residual")
+
+
+class _Memory(nn.Module):
+    """How many samples were drawn for each class, how many were decided so, and the residual of the ninth image
+    in ten, -1 before that is known."""
+
+    drawn: Tensor
+    accepted: Tensor
+    limit: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.register_buffer("drawn", torch.zeros(count, dtype=torch.int64))
+        self.register_buffer("accepted", torch.zeros(count, dtype=torch.int64))
+        self.register_buffer("limit", torch.tensor(-1.0))
+
+
+def change_mask(image: Tensor, made: Tensor) -> Tensor:
+    """Return (N, 1, H, W), the squared change scaled to [0, 1] in each image; 0 where nothing changes."""
+    change = (made - image).square().mean(1, keepdim=True)
+    low, high = change.amin((1, 2, 3), keepdim=True), change.amax((1, 2, 3), keepdim=True)
+    return (change - low) / (high - low).clamp_min(1e-8)

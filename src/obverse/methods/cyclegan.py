@@ -1,0 +1,366 @@
+"""CycleGAN, and the explainers of Zia et al. ("Counterfactual Explanation and Instance-Generation", CX-GAN) built on it.
+
+They explain a *difference between two groups* of images: what a healthy image has that a diseased one lacks. No
+classifier takes part in the training unless `classifier_weight` > 0. It says which way an image is to be taken, and
+validation asks it which weights to keep; a black box is enough.
+
+Domain i holds the images labelled i; generator i takes an image of domain i to the other one, critic i knows domain i.
+For CX-GAN one domain is `diseased` (the paper's c+) and the other healthy (c-). Equation numbers are CX-GAN's.
+
+Deviations from the paper, each for what it is worth on generated lesions:
+- Least squares instead of logarithms in eqs 3, 6 and 8 (as the authors' code; "log" is the other choice).
+- The second term of eq. 9 takes |xf + M(xf) - x-| with xf the translated healthy image: the printed x+ + M(xf) would add
+  the map of one image to another.
+- The identity term is not in the paper but in its code: nothing else asks for an empty map where there is no disease.
+- The residual is on the diseased image, as printed; the published code has it on the healthy one.
+- The critics work at full resolution before and between their strides and have a penalty on the gradient at real images;
+  without them maps are never as sharp as the lesion. Adam 5e-4 (0, 0.99), not 2e-4 (0.5, 0.9); batches, not single images.
+- The generator towards disease has a noise input, so that one healthy image has several diseased counterparts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from obverse.batches import Step
+from obverse.data.augment import Augment
+from obverse.data.base import Dataset, Sample
+from obverse.domains import Domains, check_two_classes, domain_of_each
+from obverse.explainer import Answer, LearnedExplainer, Query
+from obverse.explanation import NotApplicable
+from obverse.losses import class_loss, fake_loss, real_loss, real_penalty, shared_change, squared_fake, squared_real
+from obverse.networks.blocks import clip
+from obverse.networks.critics import Critic
+from obverse.networks.pool import ImagePool
+from obverse.networks.translators import Norm, UNet
+from obverse.training import Moves
+from obverse.translation import falling
+
+
+@dataclass(eq=False, kw_only=True)
+class _Cycle(LearnedExplainer):
+    """Two generators and two critics for two groups of images; what CycleGAN and both forms of CX-GAN share.
+
+    Args:
+        domains: whether a domain is a label (two groups) or a decision of the classifier.
+        cycle: lambda of the cycle distance, eqs 2 and 10.
+        identity: lambda of leaving images of the other domain alone.
+        classifier_weight: lambda of the class that the classifier gives to a translated image; 0 leaves it out.
+        classifier_loss: "cross_entropy" of the logits (SyCE eq. 9), or "squared" error of the posterior (GANterfactual).
+        adversarial: "least_squares", or "log" as printed (the generators' in its form that does not saturate).
+        penalty: lambda of the squared gradient norm of the critics at real images, on the grey scale from -1 to 1.
+        penalty_every: steps between two penalties, which then weigh that much more.
+        pool: generated images that a critic is shown again; 0 switches it off.
+        learning_rate: Adam's, of both players.
+        momentum: Adam's betas, of both players.
+        decay: share of a phase, at its end, over which the rate falls linearly to a tenth.
+        width, depth, refine, residual, norm: of the generators (see `UNet`).
+        noise: numbers that choose among the answers of a generator (see `UNet`).
+        diversity: lambda of what two answers to an image have in common, where there is noise.
+        critic_width, critic_levels: see `Critic`.
+        augment: random geometry of the training images.
+        seed: of the initial weights.
+
+    Raises:
+        ValueError: a classifier of more than two classes.
+        NotApplicable: `classifier_weight` > 0 with a classifier that has no gradient.
+    """
+
+    needs_gradient: ClassVar[bool] = False
+
+    domains: Domains = "label"
+    cycle: float = 10.0
+    identity: float = 5.0
+    classifier_weight: float = 0.0
+    classifier_loss: Literal["cross_entropy", "squared"] = "cross_entropy"
+    adversarial: Literal["least_squares", "log"] = "least_squares"
+    penalty: float = 0.5
+    penalty_every: int = 4
+    pool: int = 50
+    learning_rate: float = 5e-4
+    momentum: tuple[float, float] = (0.0, 0.99)
+    decay: float = 0.3
+    width: int = 8
+    depth: int = 3
+    refine: bool = True
+    residual: bool = True
+    norm: Norm = "none"
+    noise: int = 0
+    diversity: float = 0.0
+    critic_width: int = 16
+    critic_levels: int = 3
+    augment: Augment = field(default_factory=Augment)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_two_classes(self.classifier, self.name)
+        if self.classifier_weight > 0 and not self.classifier.has_gradient:
+            raise NotApplicable(f"classifier_weight: {self.classifier_weight:g} needs the classifier's gradient, which a "
+                                "black box does not have; leave it at 0")  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            networks = self._networks()
+        self.networks = nn.ModuleDict(networks).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.networks.eval()
+
+    @property
+    def many_answers(self) -> bool:  # type: ignore[override]
+        """Whether noise chooses among answers."""
+        return self.noise > 0
+
+    def _networks(self) -> dict[str, nn.Module]:
+        shape, networks = self.classifier.image_shape, dict[str, nn.Module]()
+        for i in range(2):
+            networks[f"generator_{i}"] = self._generator(self._noise_of(i))
+            networks[f"critic_{i}"] = Critic(shape, width=self.critic_width, levels=self.critic_levels)
+            networks[f"pool_{i}"] = ImagePool(self.pool, shape)
+        return networks
+
+    def _generator(self, noise: int) -> UNet:
+        network = UNet(
+            self.classifier.image_shape[0], width=self.width, depth=self.depth, norm=self.norm, refine=self.refine,
+            residual=self.residual, noise=noise,
+        )  # fmt: skip
+        if self.residual:  # nearly the identity: from exact zeros the first step would move the last layer only
+            nn.init.normal_(network.out.weight, std=1e-3)
+        return network
+
+    def _noise_of(self, i: int) -> int:
+        return self.noise
+
+    def players(self) -> dict[str, Optimizer]:
+        """Return one Adam for both generators and one for both critics."""
+        return {f"{kind}s": self._adam(f"{kind}_0", f"{kind}_1") for kind in ("generator", "critic")}
+
+    def _adam(self, *names: str) -> Adam:
+        own = [parameter for name in names for parameter in self.networks[name].parameters()]
+        return Adam(own, self.learning_rate, self.momentum)
+
+    def rate(self, step: Step) -> float:
+        """Return 1, falling linearly to 0.1 over the last `decay` of the run."""
+        return falling(step, self.decay)
+
+    def groups(self, data: Dataset) -> Tensor:
+        """Return the domain of each image.
+
+        Raises:
+            ValueError: more than two classes, no labels, or an empty domain.
+        """
+        return domain_of_each(data, self.classifier, self.domains, self.name)
+
+    def train_step(self, batch: Sample, step: Step) -> Moves:
+        """Yield the generators' move, then the critics'."""
+        yield from self._cycle_step(self._real(batch, step), step)
+
+    def _real(self, batch: Sample, step: Step) -> list[Tensor]:
+        image = self.augment(batch.image, step.uniform(batch.image.new_empty(len(batch), 6)))
+        return list(image.chunk(2))
+
+    def _cycle_step(self, real: list[Tensor], step: Step) -> Moves:
+        fakes: list[Tensor] = []
+        losses: dict[str, Tensor] = {}
+        for i, x in enumerate(real):
+            fake = self._translate(i, x, self._draw(i, x, step))
+            cycled = self._translate(1 - i, fake, self._draw(1 - i, x, step))
+            kept = self._translate(1 - i, x, self._draw(1 - i, x, step))
+            fakes.append(fake)
+            losses[f"realism_{i}"] = self._seems_real(self._judged(f"critic_{1 - i}", fake))  # eqs 3, 8
+            losses[f"cycle_{i}"] = self.cycle * (cycled - x).abs().mean()  # eqs 4, 9
+            losses[f"identity_{i}"] = self.identity * (kept - x).abs().mean()
+            if self.classifier_weight > 0:
+                losses[f"class_{i}"] = self.classifier_weight * self._class(fake, 1 - i)
+            if self._noise_of(i) > 0 and self.diversity > 0:
+                other = self._translate(i, x, self._draw(i, x, step))
+                losses[f"diversity_{i}"] = self.diversity * shared_change(fake, other, x)
+        yield "generators", losses
+        yield "critics", {
+            f"{name}_{i}": loss
+            for i in range(2)  # generator 1 - i leads into domain i
+            for name, loss in self._critic(f"critic_{i}", f"pool_{i}", real[i], fakes[1 - i], step).items()
+        }
+
+    def _translate(self, i: int, image: Tensor, noise: Tensor | None) -> Tensor:
+        """Return images of domain i as domain 1 - i has them."""
+        made: Tensor = self.networks[f"generator_{i}"](image, noise)
+        return made
+
+    def _draw(self, i: int, image: Tensor, step: Step) -> Tensor | None:
+        count = self._noise_of(i)
+        return step.uniform(image.new_empty(len(image), count)) if count else None
+
+    def _seems_real(self, logit: Tensor) -> Tensor:
+        return squared_real(logit) if self.adversarial == "least_squares" else real_loss(logit)
+
+    def _seems_made(self, logit: Tensor) -> Tensor:
+        return squared_fake(logit) if self.adversarial == "least_squares" else fake_loss(logit)
+
+    def _judged(self, critic: str, image: Tensor) -> Tensor:
+        logit: Tensor = self.networks[critic](2 * image - 1)
+        return logit
+
+    def _critic(self, critic: str, pool: str, real: Tensor, fake: Tensor, step: Step) -> dict[str, Tensor]:
+        """Return the losses of a critic, which sees the history of generated images."""
+        shown = self.networks[pool](fake, step.uniform(fake.new_empty(len(fake), 2)))
+        logits = self._judged(critic, torch.cat([real, shown]))
+        losses = {"real": self._seems_real(logits[: len(real)]), "fake": self._seems_made(logits[len(real) :])}  # eqs 3, 6, 8
+        if self.penalty > 0 and step.index % self.penalty_every == 0:
+            losses["penalty"] = self.penalty * self.penalty_every * real_penalty(self.networks[critic], 2 * real - 1)
+        return losses
+
+    def _class(self, image: Tensor, target: int) -> Tensor:
+        logits = self.classifier.logits(clip(image))
+        wanted = torch.full((len(image),), target, device=image.device)
+        if self.classifier_loss == "cross_entropy":
+            return class_loss(logits, wanted)  # SyCE eq. 9
+        error = logits.float().softmax(1) - nn.functional.one_hot(wanted, 2)
+        return error.square().mean()  # GANterfactual
+
+    def answer(self, query: Query) -> Answer:
+        """Return each image as the other domain has it, and how much was changed before clipping."""
+        noise = torch.special.ndtr(query.normal(max(self.noise, 1)))  # uniform
+        made = query.image.clone()
+        for i in range(2):
+            rows = ((query.source == i) & (query.target != i)).nonzero().flatten()
+            # few at a time on a CPU: see networks.blocks.in_parts
+            for part in rows.split(64 if rows.device.type == "cpu" else max(len(rows), 1)):
+                made[part] = self._answer(i, query.image[part], noise[part] if self._noise_of(i) else None).float()
+        attribution = (made - query.image).abs().mean(1, keepdim=True)
+        return Answer(counterfactual=made.clamp(0, 1), attribution=attribution)
+
+    def _answer(self, i: int, image: Tensor, noise: Tensor | None) -> Tensor:
+        return self._translate(i, image, noise)
+
+
+@dataclass(eq=False, kw_only=True)
+class CycleGAN(_Cycle):
+    """Unpaired translation between two groups (Zhu et al. 2017); also SyCE's "CyCE without classifier".
+
+    With `classifier_weight` 1 and `identity` 1 it is GANterfactual (Mertes et al. 2022), whose classifier term is the
+    squared error of the posterior. Hyperparameters: see the shared ones above.
+    """
+
+    name: ClassVar[str] = "cyclegan"
+
+    classifier_loss: Literal["cross_entropy", "squared"] = "squared"
+
+
+@dataclass(eq=False, kw_only=True)
+class CXGAN(_Cycle):
+    """CX-GAN, integrated (eqs 8 to 10): the counterfactual of a diseased image is x + M(x), the map |M(x)|.
+
+    It explains a difference between two groups; no classifier takes part unless `classifier_weight` > 0. A healthy image
+    is answered by the other generator. Hyperparameters: see the shared ones above.
+
+    Args:
+        diseased: the class with the finding, by index or name.
+    """
+
+    name: ClassVar[str] = "cxgan"
+
+    diseased: int | str = 1
+    noise: int = 4
+
+    def __post_init__(self) -> None:
+        self._positive = self.classifier.index(self.diseased)
+        super().__post_init__()
+
+    def _noise_of(self, i: int) -> int:
+        return 0 if i == self._positive else self.noise
+
+    def _translate(self, i: int, image: Tensor, noise: Tensor | None) -> Tensor:
+        if i != self._positive:
+            return super()._translate(i, image, noise)
+        return image + self._map(image)  # eq. 1: x+ + M(x+)
+
+    def _map(self, image: Tensor) -> Tensor:
+        return cast(UNet, self.networks[f"generator_{self._positive}"]).raw(image)
+
+
+@dataclass(eq=False, kw_only=True)
+class CXGANCascaded(_Cycle):
+    """CX-GAN, cascaded: first a CycleGAN (eqs 2 to 4), then a residual GAN trained on its pairs (eqs 5 to 7).
+
+    In the second the counterfactual of a diseased image is x + M(x), held to phase one's by L1 and to real healthy images by
+    a critic of its own. The published code of phase two does neither. A healthy image is answered by phase one.
+
+    One `fit` runs both phases. Which one a step is in follows from its number and the number of all: a run that is made
+    longer may go back to the first, and one that `max_minutes` stops in the first has no map. Hyperparameters: see the
+    shared ones above.
+
+    Args:
+        diseased: the class with the finding, by index or name.
+        first: share of the steps in phase one.
+        pair: lambda of eq. 7, whose value the paper leaves out; pix2pix's.
+    """
+
+    name: ClassVar[str] = "cxgan_cascaded"
+
+    diseased: int | str = 1
+    noise: int = 4
+    first: float = 0.7
+    pair: float = 100.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.first < 1:
+            raise ValueError(f"first: expected a share of the steps between 0 and 1, got {self.first:g}; 0.7 is the default")
+        self._positive = self.classifier.index(self.diseased)
+        super().__post_init__()
+
+    def _networks(self) -> dict[str, nn.Module]:
+        shape, network = self.classifier.image_shape, self._generator(0)
+        network.register_buffer("begun", torch.zeros(()))  # whether phase two has
+        return super()._networks() | {
+            "map": network,
+            "map_critic": Critic(shape, width=self.critic_width, levels=self.critic_levels),
+            "map_pool": ImagePool(self.pool, shape),
+        }
+
+    def _noise_of(self, i: int) -> int:
+        return 0 if i == self._positive else self.noise
+
+    def players(self) -> dict[str, Optimizer]:
+        """Return the Adams of phase one, and one each for the residual generator and its critic."""
+        return super().players() | {"map": self._adam("map"), "map_critic": self._adam("map_critic")}
+
+    def _switch(self, step: Step) -> int:
+        return min(max(round(self.first * step.total), 1), step.total - 1)
+
+    def rate(self, step: Step) -> float:
+        """Return 1, falling linearly to 0.1 over the last `decay` of each phase."""
+        switch = self._switch(step)
+        phase = (step.index, switch) if step.index < switch else (step.index - switch, step.total - switch)
+        return falling(dataclasses.replace(step, index=phase[0], total=phase[1]), self.decay)
+
+    def train_step(self, batch: Sample, step: Step) -> Moves:
+        """Yield the moves of the phase that this step is in."""
+        real = self._real(batch, step)
+        yield from self._cycle_step(real, step) if step.index < self._switch(step) else self._residual_step(real, step)
+
+    def _residual_step(self, real: list[Tensor], step: Step) -> Moves:
+        diseased, healthy = real[self._positive], real[1 - self._positive]
+        cast(Tensor, self.networks["map"].begun).fill_(1)
+        with torch.no_grad():
+            pair = self._translate(self._positive, diseased, None)
+        made = diseased + self._map(diseased)
+        yield "map", {
+            "pair": self.pair * (pair - made).abs().mean(),  # eq. 5
+            "realism": self._seems_real(self._judged("map_critic", made)),  # eq. 6
+        }
+        yield "map_critic", self._critic("map_critic", "map_pool", healthy, made, step)  # eq. 6
+
+    def validate(self, data: Dataset) -> float:
+        """Return 1 - validity + mean L1, and 2 more in phase one: it has no map, so its weights are never the best."""
+        return super().validate(data) + 2 * (1 - float(cast(Tensor, self.networks["map"].begun)))
+
+    def _map(self, image: Tensor) -> Tensor:
+        return cast(UNet, self.networks["map"]).raw(image)
+
+    def _answer(self, i: int, image: Tensor, noise: Tensor | None) -> Tensor:
+        return image + self._map(image) if i == self._positive else self._translate(i, image, noise)

@@ -1,0 +1,335 @@
+"""Progressive Exaggeration (Singla et al., "Explanation by Progressive Exaggeration").
+
+The posterior of the second class is cut into bins, and one generator makes an image over again for any of them: a knob.
+Equation numbers are the paper's.
+
+Deviations:
+- A bin's target is its centre, so that the end bins can be reached; the released code takes the lower edge (`target`).
+- The gradient of the class term reaches the image through the frozen classifier; in the released code it is cut off, so
+  that the term trains nothing.
+- Bins with few images (a good classifier leaves hardly any undecided) are trained by class term and reconstructions
+  alone: the critic's ordinal term is left out there, for real and generated images alike.
+- Between two bins their gains and offsets are mixed, so that the knob turns without steps.
+- The weights of the L1 terms belong to pixels in [-1, 1], which is where the distances are taken.
+- One forward pass makes the fakes of a step for critic and generator.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Adam, Optimizer
+
+from obverse.batches import Step
+from obverse.data.augment import Augment
+from obverse.data.base import Dataset, Sample
+from obverse.explainer import Answer, LearnedExplainer, Query
+from obverse.explanation import as_saved
+from obverse.networks.blocks import in_parts
+from obverse.networks.conditional import ConditionalGenerator, halvings
+from obverse.networks.critics_projection import ProjectionCritic, thermometer
+from obverse.training import Moves
+
+
+def bernoulli_divergence(probability: Tensor, logits: Tensor) -> Tensor:
+    """Return the mean of KL(p || q) between (N,) probabilities of the second class and (N, 2) logits; section 2.2."""
+    log = logits.float().log_softmax(1)
+    target = torch.stack([1 - probability, probability], 1).float()
+    return (torch.xlogy(target, target) - target * log).sum(1).mean()
+
+
+def even_shares(counts: Tensor, most: float) -> Tensor:
+    """Return the share of a batch that each bin gets: equal shares, as far as no image comes too often.
+
+    Args:
+        counts: (B,) images in each bin.
+        most: how many times as often as in the plain data an image may be drawn, at least 1.
+
+    Returns:
+        Tensor: (B,) float64, sums to 1; 0 for empty bins.
+    """
+    highest = most * counts.double() / counts.sum()
+    shares, free = torch.zeros_like(highest), counts > 0
+    while bool(free.any()):
+        even = (1 - shares.sum()) / free.sum()
+        full = free & (highest < even)
+        if not bool(full.any()):
+            shares[free] = even
+            break
+        shares[full], free = highest[full], free & ~full  # what they cannot take goes to the others
+    return shares
+
+
+class Known(nn.Module):
+    """What the explainer knows of its images: training images in each bin, and a residual that few validation images pass."""
+
+    counts: Tensor
+    limit: Tensor
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        self.register_buffer("counts", torch.zeros(bins, dtype=torch.int64))
+        self.register_buffer("limit", torch.tensor(torch.inf))  # until it is validated
+
+
+@dataclass(eq=False, kw_only=True)
+class Exaggeration(LearnedExplainer):
+    """Progressive Exaggeration: the image as it would be for any posterior, eq. 2; its map is what changes end to end.
+
+    Both ends and all between come from `at` and `path`; towards the class that is decided already, the image is
+    exaggerated beyond what it is.
+
+    Args:
+        bins: of the posterior of the second class, the published 10.
+        adversarial: lambda_cGAN, eqs 7 and 8.
+        divergence: lambda_f of the class term, section 2.2.
+        reconstruction: lambda_rec of the image for its own bin, eq. 5.
+        cycle: lambda_cyc of the image there and back, eq. 6.
+        cycle_divergence: weight of the class term of the image there and back (the released code has one, the paper none).
+        latent: weight of the squared distance of the embeddings of image and answer, which the released code has
+            instead of eq. 5.
+        target: what a bin asks for, its centre or its lower edge.
+        thin: a bin with fewer training images is thin.
+        most: how many times as often as in the plain data an image may be drawn to balance the bins.
+        generator_every: critic's moves to one of the generator; the released code has 5, for twenty times as long a run.
+        generator_rate, critic_rate: Adam's learning rates; the released code has 2e-4.
+        momentum: Adam's betas, of both players.
+        decay: share of the run, at its end, over which the rates fall linearly to a tenth (the paper has none).
+        width, critic_width: channels at full resolution; the published 64 is for a GPU.
+        depth: halvings between image and embedding; 0 takes as many as leave about 4 pixels.
+        augment: random geometry of the training images; bins are decided anew on the augmented batch.
+        seed: of the initial weights.
+    """
+
+    name: ClassVar[str] = "exaggeration"
+    has_knob: ClassVar[bool] = True
+
+    bins: int = 10
+    adversarial: float = 1.0
+    divergence: float = 1.0
+    reconstruction: float = 100.0
+    cycle: float = 100.0
+    cycle_divergence: float = 0.0
+    latent: float = 0.0
+    target: Literal["centre", "lower edge"] = "centre"
+    thin: int = 100
+    most: float = 50.0
+    generator_every: int = 1
+    generator_rate: float = 4e-4
+    critic_rate: float = 4e-4
+    momentum: tuple[float, float] = (0.0, 0.9)
+    decay: float = 0.3
+    width: int = 16
+    critic_width: int = 16
+    depth: int = 0
+    augment: Augment = field(default_factory=Augment)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        classes, shape = self.classifier.classes, self.classifier.image_shape
+        if len(classes) != 2:
+            raise ValueError(f"classifier: {self.name} explains a choice between 2 classes, got {len(classes)} "
+                             f"({', '.join(classes)}); take a view, classifier.against_rest({classes[0]!r})")  # fmt: skip
+        if self.bins < 2 or self.most < 1 or self.generator_every < 1:
+            raise ValueError(f"bins, most, generator_every: expected at least 2, 1 and 1, got {self.bins}, {self.most:g} "
+                             f"and {self.generator_every}; the defaults are 10, 50 and 1")  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            depth = self.depth or halvings(shape)
+            generator = ConditionalGenerator(shape, bins=self.bins, width=self.width, depth=depth)
+            critic = ProjectionCritic(shape, bins=self.bins, width=self.critic_width, depth=depth)
+        networks = nn.ModuleDict({"generator": generator, "critic": critic, "known": Known(self.bins)})
+        self.networks = networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.networks.eval()
+
+    # ------------------------------------------------------------------ training
+
+    def players(self) -> dict[str, Optimizer]:
+        """Return one Adam for encoder and generator and one for the critic."""
+        rates = {"generator": self.generator_rate, "critic": self.critic_rate}
+        return {name: Adam(self.networks[name].parameters(), rate, self.momentum) for name, rate in rates.items()}
+
+    def rate(self, step: Step) -> float:
+        """Return 1, falling linearly to 0.1 over the last `decay` of the run."""
+        left = (step.total - step.index) / max(step.total * self.decay, 1)
+        return min(1.0, 0.1 + 0.9 * left)
+
+    def weights(self, data: Dataset) -> Tensor:
+        """Return how often each image is drawn, so that bins come equally often; remember how many each has.
+
+        Warns:
+            UserWarning: names the thin bins.
+
+        Raises:
+            ValueError: fewer than two bins with enough images.
+        """
+        which = self._bin(self.classifier.posteriors(data))
+        counts = torch.bincount(which, minlength=self.bins)
+        self._known.counts = counts.to(self.device)
+        few = {name: count for name, count in self._named().items() if count < self.thin}
+        said = ", ".join(f"{name}: {count}" for name, count in few.items())
+        if self.bins - len(few) < 2:
+            raise ValueError(f"data: {self.name} needs two bins of the posterior with {self.thin} images each, got "
+                             f"{self.bins - len(few)} (with fewer are {said}); pass images of both decisions, or set "
+                             "fewer bins or a lower thin")  # fmt: skip
+        if few:
+            warnings.warn(f"{self.name}: fewer than {self.thin} of {len(data)} images have these posteriors of "
+                          f"{self.classifier.classes[1]!r}: {said}; there the critic does not judge the class, and the "
+                          "answers rest on the classifier alone", stacklevel=4)  # fmt: skip
+        return (even_shares(counts, self.most) / counts.clamp_min(1))[which]
+
+    def train_step(self, batch: Sample, step: Step) -> Moves:
+        """Yield the critic's move, and at every `generator_every`th step the generator's, on the same images."""
+        generator, critic = self._generator, self.networks["critic"]
+        image = self.augment(batch.image, step.uniform(batch.image.new_empty(len(batch), 6)))
+        own = self._bin(self.classifier.posterior(image))
+        asked = (step.uniform(image[:, 0, 0, 0]) * self.bins).long()
+        moves = step.index % self.generator_every == 0
+        with torch.set_grad_enabled(moves):
+            latent = generator.encode(image)
+            made = generator.decode(torch.cat([latent, latent]), torch.cat([asked, own]))
+        fake, same = made.chunk(2)
+        logits = critic(torch.cat([image, fake.detach()]), self._code(torch.cat([own, asked])))
+        losses = {
+            "real": self.adversarial * F.relu(1 - logits[: len(own)]).mean(),  # eq. 7
+            "fake": self.adversarial * F.relu(1 + logits[len(own) :]).mean(),  # eq. 7
+        }
+        yield "critic", losses
+        if not moves:
+            return
+        back = generator.encode(fake)
+        cycled = generator.decode(back, own)
+        away = bernoulli_divergence(self._probability(asked), self.classifier.logits(fake))
+        losses = {
+            "adversarial": -self.adversarial * critic(fake, self._code(asked)).mean(),  # eq. 8
+            "divergence": self.divergence * away,  # section 2.2
+            "reconstruction": self.reconstruction * 2 * (same - image).abs().mean(),  # eq. 5
+            "cycle": self.cycle * 2 * (cycled - image).abs().mean(),  # eq. 6
+        }
+        if self.cycle_divergence:
+            before = self.classifier.posterior(image)[:, 1]
+            kept = bernoulli_divergence(before, self.classifier.logits(cycled))
+            losses["cycle_divergence"] = self.cycle_divergence * kept
+        if self.latent:
+            losses["latent"] = self.latent * (back - latent).float().square().mean()
+        yield "generator", losses  # eq. 9
+
+    def validate(self, data: Dataset) -> float:
+        """Return the error of the knob + mean L1 of the reconstruction + the share without two valid ends; 256 images.
+
+        The residual that 9 in 10 of them keep is remembered, as what counts as well represented.
+        """
+        rows = torch.linspace(0, len(data) - 1, min(256, len(data))).long()
+        image = data[rows].image.to(self.device)
+        latent, own = in_parts(self._generator.encode, image), self._bin(self.classifier.posterior(image))
+        lost = (self._decode(latent, own) - image).abs().flatten(1).mean(1)
+        self._known.limit.copy_(lost.quantile(0.9))
+        found = torch.stack([self._obtained(latent, k) for k in range(self.bins)], 1)
+        wanted = self._probability(torch.arange(self.bins, device=self.device))
+        ends = (found[:, 0] < 0.5) & (found[:, -1] > 0.5)
+        return float((found - wanted).abs().mean() + lost.mean() + 1 - ends.float().mean())
+
+    def pictures(self, data: Dataset) -> Tensor:
+        """Return 8 images with what the knob makes of them, from the lowest bin to the highest, as one picture."""
+        image = data[torch.linspace(0, len(data) - 1, min(8, len(data))).long()].image.to(self.device)
+        latent = self._generator.encode(image)
+        shown = [image, *(self._decode(latent, torch.full_like(image[:, 0, 0, 0], k)) for k in range(self.bins))]
+        return torch.cat([torch.cat(list(line), 1) for line in shown], 2)
+
+    # ------------------------------------------------------------------ answers
+
+    def answer(self, query: Query) -> Answer:
+        """Return eq. 2 for what is asked, for the image's own bin (delta = 0), and the map between the two end bins."""
+        latent, own = in_parts(self._generator.encode, query.image), self._bin(self.classifier.posterior(query.image))
+        low, high = (self._decode(latent, torch.full_like(own, k)) for k in (0, self.bins - 1))
+        if query.posterior is None:
+            towards = (query.target == 1).view(-1, 1, 1, 1)
+            counterfactual = torch.where(towards, high, low)
+        else:
+            counterfactual = self._decode(latent, self._position(query.posterior, query.target))
+        stable = self._decode(latent, own)
+        residual, limit = (stable - query.image).abs().flatten(1).mean(1), self._known.limit
+        return Answer(
+            counterfactual=counterfactual,
+            stable=stable,
+            attribution=(high - low).abs().mean(1, keepdim=True),
+            residual=residual,
+            represented=residual <= limit if bool(limit.isfinite()) else None,
+        )
+
+    def frames(self, query: Query, count: int) -> Tensor:
+        """Return images at equal steps of the posterior, from the image's own bin to the end of the target's side."""
+        latent = in_parts(self._generator.encode, query.image)
+        own = self._bin(self.classifier.posterior(query.image)).float()
+        end = (query.target == 1).float() * (self.bins - 1)
+        walk = [self._decode(latent, own.lerp(end, k / (count - 1))) for k in range(count)]
+        return torch.stack(walk, 1)
+
+    @property
+    def path_kind(self) -> str:
+        """How `path` gets from end to end."""
+        return "a walk along the posterior"
+
+    def describe(self) -> dict[str, Any]:
+        """Return method, hyperparameters, classifier, and once it was trained how many images each bin had."""
+        counts = self._named()
+        if not sum(counts.values()):
+            return super().describe()
+        few = [name for name, count in counts.items() if count < self.thin]
+        return super().describe() | {"images a bin": counts, "thin bins": few}
+
+    @property
+    def thin_posteriors(self) -> tuple[tuple[float, float], ...]:
+        """The ranges of bins that had fewer than `thin` training images; none before training."""
+        counts = self._known.counts.tolist()
+        return tuple((k / self.bins, (k + 1) / self.bins) for k, count in enumerate(counts)
+                     if count < self.thin and sum(counts))  # fmt: skip
+
+    # ------------------------------------------------------------------ inside
+
+    @property
+    def _generator(self) -> ConditionalGenerator:
+        return cast(ConditionalGenerator, self.networks["generator"])
+
+    @property
+    def _known(self) -> Known:
+        return cast(Known, self.networks["known"])
+
+    def _named(self) -> dict[str, int]:
+        edges = [f"{k / self.bins:.3g} to {(k + 1) / self.bins:.3g}" for k in range(self.bins)]
+        return dict(zip(edges, self._known.counts.tolist()))
+
+    def _bin(self, posterior: Tensor) -> Tensor:
+        """Return c_f(x, 0), the bins (N,) of posteriors (N, 2); a posterior of 1 falls into the last one."""
+        return (posterior[:, 1] * self.bins).floor().long().clamp(0, self.bins - 1)
+
+    def _probability(self, which: Tensor) -> Tensor:
+        """Return the posterior that a bin asks for."""
+        return (which + (0.5 if self.target == "centre" else 0.0)) / self.bins
+
+    def _position(self, posterior: Tensor, of: Tensor) -> Tensor:
+        """Return where among the bins (N,) a posterior of class `of` is asked for."""
+        second = torch.where(of == 1, posterior, 1 - posterior)
+        return second * self.bins - (0.5 if self.target == "centre" else 0.0)
+
+    def _code(self, which: Tensor) -> Tensor:
+        """Return what the critic is told of bins: nothing, where there are too few images to learn from."""
+        enough = self._known.counts >= self.thin
+        return thermometer(which, self.bins) * enough[which, None]
+
+    def _decode(self, latent: Tensor, position: Tensor) -> Tensor:
+        """Return G(latent, position), a part at a time."""
+        size = 64 if latent.device.type == "cpu" else max(len(latent), 1)
+        parts = zip(latent.split(size), position.split(size), strict=True)
+        return torch.cat([self._generator.decode(part, where) for part, where in parts])
+
+    def _obtained(self, latent: Tensor, which: int) -> Tensor:
+        """Return the posterior (N,) of the second class that a bin leads to, as saved."""
+        position = torch.full((len(latent),), float(which), device=latent.device)
+        return self.classifier.posterior(as_saved(self._decode(latent, position)))[:, 1]

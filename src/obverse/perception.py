@@ -1,0 +1,68 @@
+"""What inner layers of a classifier see in an image, for distances that people would agree with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from obverse.classifier import Classifier
+
+
+class Perception:
+    """Activations of layers of a classifier (the f^l of C3LT eq. 6), differentiable in the image.
+
+    Args:
+        classifier: any, with a gradient.
+        layers: names of modules; None takes, at each size of feature map, the last convolution of that size, which in a
+            plain network of blocks are the convolutions before each pooling.
+
+    Raises:
+        ValueError: an unknown layer, or one that does not run or returns no tensor.
+    """
+
+    def __init__(self, classifier: Classifier, layers: tuple[str, ...] | None = None) -> None:
+        self.classifier = classifier
+        modules = dict(classifier.module.named_modules())
+        if layers is None:
+            ran = self._run({name: m for name, m in modules.items() if isinstance(m, nn.Conv2d)}, self._blank())
+            last = {tuple(value.shape[2:]): name for name, value in ran.items()}
+            layers = tuple(last.values())
+        for name in layers:
+            if name not in modules or name == "":
+                raise ValueError(f"layers: expected names of modules of {type(classifier.module).__name__} such as "
+                                 f"{', '.join([n for n in modules if n][:8])}, got {name!r}")  # fmt: skip
+        self.layers = layers
+        self._modules = {name: modules[name] for name in layers}
+        missing = [name for name in layers if name not in self._run(self._modules, self._blank())]
+        if missing:
+            raise ValueError(f"layers: {missing[0]!r} does not run, or returns no tensor; name another layer")
+
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        """Return the positive part of each layer's output, float32."""
+        if not self.layers:
+            return []
+        ran = self._run(self._modules, image)
+        return [ran[name].float().relu() for name in self.layers]
+
+    def _blank(self) -> Tensor:
+        return torch.zeros(1, *self.classifier.image_shape, device=self.classifier.device)
+
+    def _run(self, modules: dict[str, nn.Module], image: Tensor) -> dict[str, Tensor]:
+        """Return the output of each of these modules that runs, in the order in which they run."""
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str, output: object) -> None:
+            if isinstance(output, Tensor):
+                found[name] = output.clone()  # what follows may work in place
+
+        handles = [
+            module.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
+            for name, module in modules.items()
+        ]
+        try:
+            with torch.set_grad_enabled(image.requires_grad and torch.is_grad_enabled()):
+                self.classifier.logits(image)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found

@@ -1,0 +1,93 @@
+"""Latents whose images a classifier decides as wanted: training without images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from obverse.classifier import Classifier
+from obverse.generative import GenerativeModel
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Samples by class, the classes side by side.
+
+    Args:
+        latent: (M rows, D).
+        image: (M rows, C, H, W), what the model makes of them.
+        drawn, accepted: (M,) int64, how many were made in search of each class, and how many of these were decided so.
+    """
+
+    latent: Tensor
+    image: Tensor
+    drawn: Tensor
+    accepted: Tensor
+
+
+def draw(
+    model: GenerativeModel, classifier: Classifier, classes: Sequence[int], rows: int,
+    normal: Callable[[int], Tensor], *, least: float,
+) -> Drawn:  # fmt: skip
+    """Draw until the classifier has decided `rows` samples for each class (C3LT section 3.1, rejection sampling).
+
+    A conditional model is asked for each class and the classifier still has its say; an unconditional one draws for all
+    classes at once.
+
+    Args:
+        model: makes the images.
+        classifier: decides.
+        classes: indices into the classifier's classes.
+        rows: wanted for each.
+        normal: count to (count, model.normal_size) standard normal noise, fresh at every call.
+        least: share of the draws below which the search for a class is given up, after 10 / least draws.
+
+    Raises:
+        ValueError: a class that a conditional model does not know, or that is hardly ever made.
+    """
+    count = len(classes)
+    found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in classes]
+    have = [0] * count
+    drawn, accepted = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.int64)
+    while min(have) < rows:
+        lacking = [k for k in range(count) if have[k] < rows]
+        for group in [lacking] if model.classes is None else [[k] for k in lacking]:
+            noise = normal(2 * rows * (count if model.classes is None else 1))
+            target = None if model.classes is None else class_of(model, classifier, classes[group[0]])
+            with torch.no_grad():
+                latent = model.from_normal(noise, target)
+                image = model.decode(latent)
+                decided = classifier.decide(image)
+            for k in group:
+                mine = (decided == classes[k]).nonzero().flatten()
+                drawn[k] += len(noise)
+                accepted[k] += len(mine)
+                mine = mine[: rows - have[k]]
+                found[k].append((latent[mine], image[mine]))
+                have[k] += len(mine)
+                _check_hope(model, classifier.classes[classes[k]], int(drawn[k]), int(accepted[k]), least)
+    latents, images = ([torch.cat([one[part] for one in each]) for each in found] for part in (0, 1))
+    return Drawn(torch.cat(latents), torch.cat(images), drawn, accepted)
+
+
+def class_of(model: GenerativeModel, classifier: Classifier, index: int) -> int:
+    """Return the conditional model's index of the classifier's class of that index, by name.
+
+    Raises:
+        ValueError: it does not know the class.
+    """
+    name, known = classifier.classes[index], model.classes or ()
+    if name not in known:
+        raise ValueError(f"model: {model.name} cannot be asked for {name!r}, it knows {', '.join(known[:8])}"
+                         f"{', ...' if len(known) > 8 else ''}; name the classifier's classes like the model's")  # fmt: skip
+    return known.index(name)
+
+
+def _check_hope(model: GenerativeModel, name: str, drawn: int, accepted: int, least: float) -> None:
+    if drawn * least >= 10 and accepted < least * drawn:
+        raise ValueError(f"data: the classifier decides {name!r} for {accepted} of {drawn} samples of {model.name} (least "
+                         f"acceptance {least:g}): too few to train on samples alone; pass images, a model conditioned on "
+                         "the class or trained on those classes, or a lower least_acceptance")  # fmt: skip

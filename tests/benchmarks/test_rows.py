@@ -1,0 +1,144 @@
+"""The rows of a table: trained, cached, merged, failing alone."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import benchmarks.runner as runner
+import benchmarks.training as training
+from benchmarks.runner import first_of_each
+from benchmarks.table import Paper, Table, Training, Untrained, facts
+from benchmarks.tables.syce_digits import TABLE as SYCE
+from obverse.metrics.judges import JudgeSettings
+
+TINY = Training(method="classifier", settings={"architecture": "LeNet"}, steps=2, batch_size=8, validate_every=2)
+
+
+def table(**rows) -> Table:
+    return Table(name="tiny", about="A test.", data="lesions", size=16, counts={"train": 16, "validation": 8, "test": 12},
+                 classifier=TINY, rows=rows, metrics=("l1", "transfer"))  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("OBVERSE_BENCHMARKS", str(tmp_path / "cache"))
+    monkeypatch.setattr(runner, "RESULTS", tmp_path / "results")
+    return tmp_path
+
+
+def test_facts_of_a_training_are_as_they_were_before_models():
+    assert facts(SYCE.rows["SyCE"]) == {
+        "method": "syce", "settings": SYCE.rows["SyCE"].settings, "steps": 2400, "batch_size": 64, "validate_every": 200,
+        "max_minutes": 45,
+    }  # fmt: skip
+
+
+def test_the_folder_of_a_cached_classifier_has_not_moved():
+    class Digits:
+        name, image_shape = "mnist:3,8", (1, 28, 28)
+
+        def __len__(self):
+            return 9586
+
+    assert training._folder("classifier", SYCE.classifier, Digits(), 0, "").name == "mnist-3,8-classifier-8e13b792c713"
+
+
+def test_a_model_is_part_of_the_facts():
+    inner = Training(method="gan", steps=3)
+    assert facts(Training(method="c3lt", steps=3, model=inner))["model"] == facts(inner)
+
+
+def test_rows_of_every_kind_and_one_that_fails(folders):
+    kinds = {
+        "does nothing": Untrained(method="identity"),
+        "attack": Untrained(method="pgd", settings={"steps": 2}, test_count=3),
+        "noise": Untrained(method="adversarial_noise", explainer="attack", settings={"steps": 2}),
+        "learned": Training(method="cxplain", settings={"cell": 8}, steps=2, batch_size=4, validate_every=2),
+        "broken": Untrained(method="pgd", settings={"epsilon": 7.0}),
+        "misdeclared": Untrained(method="cxplain"),
+    }
+    result = runner.run(table(**kinds))
+    rows = {row["row"]: row for row in result["rows"]}
+    assert list(rows) == list(kinds)
+    value = {
+        name: {f["metric"]: f["value"] for f in row["figures"] if f["direction"] == "all"} for name, row in rows.items()
+    }
+    assert value["does nothing"]["l1"] == 0 and value["attack"]["l1"] > 0
+    assert value["noise"]["l1"] == pytest.approx(value["attack"]["l1"], rel=0.5)
+    assert rows["attack"]["images"] == 6 and rows["attack"]["notes"] == ["the first 3 test images of each class"]
+    assert rows["noise"]["images"] == 12
+    assert rows["learned"]["steps"] == 2 and "counterfactual" in rows["learned"]["skipped"]["L1 on [0, 1]"]
+    assert rows["broken"]["failed"].startswith("ValueError: epsilon")
+    assert rows["misdeclared"]["failed"].startswith("TypeError: misdeclared: cxplain learns")
+    assert json.loads((folders / "results" / "tiny.json").read_text())["rows"] == json.loads(json.dumps(result["rows"]))
+    assert "failed: ValueError: epsilon" in runner.text(result)
+
+
+def test_only_some_rows_keep_the_others(monkeypatch):
+    both = table(one=Untrained(method="identity"), two=Untrained(method="random_map"))
+    first = runner.run(both, only=["one"])
+    assert [row["row"] for row in first["rows"]] == ["one"]
+    monkeypatch.setattr(runner, "evaluate", lambda *_, **__: pytest.fail("figures are cached"))
+    again = runner.run(both, only=["one"])
+    assert again["rows"] == first["rows"]
+    monkeypatch.undo()
+
+
+def test_merged_rows_stand_in_the_tables_order(folders, monkeypatch):
+    both = table(one=Untrained(method="identity"), two=Untrained(method="random_map"))
+    runner.run(both, only=["two"])
+    merged = runner.run(both, only=["one"])
+    assert [row["row"] for row in merged["rows"]] == ["one", "two"]
+
+
+def test_a_finished_run_is_taken_although_the_method_has_new_settings(folders):
+    tiny = table(learned=Training(method="cxplain", settings={"cell": 8}, steps=2, batch_size=4, validate_every=2))
+    before = runner.run(tiny)
+    (run,) = [path for path in (folders / "cache").iterdir() if "cxplain" in path.name]
+    config = json.loads((run / "config.json").read_text())
+    config["what"]["hyperparameters"].pop("sigma")  # as if it had come later
+    (run / "config.json").write_text(json.dumps(config))
+    after = runner.run(tiny, again=True)
+    assert "failed" not in after["rows"][0]
+    assert after["rows"][0]["steps"] == before["rows"][0]["steps"]
+
+
+def test_a_quick_table_writes_nothing(folders):
+    result = runner.run(table(one=Untrained(method="identity")), quick=True)
+    assert result["rows"][0]["images"] == 8
+    assert not (folders / "results").exists()
+
+
+def test_parts_that_nothing_fills_are_named():
+    shop = training.Workshop({"cut": Untrained(method="reconstruction")}, None, {})
+    with pytest.raises(ValueError, match="rows: expected one of cut, got 'cat'"):
+        shop.make("cat", 0)
+
+
+def test_the_first_of_each_class_in_their_order(data):
+    few = first_of_each(data, 3)
+    labels = data.labels()
+    expected = sorted(row for k in (0, 1) for row in (labels == k).nonzero().flatten()[:3].tolist())
+    assert torch.equal(few[slice(None)].image, data[torch.tensor(expected)].image)
+
+
+def test_an_autoencoder_comes_from_the_judges(monkeypatch):
+    monkeypatch.setattr(training, "JudgeSettings", lambda: JudgeSettings(steps=2, batch_size=8, width=4))
+    found = runner.run(table(again=Untrained(method="reconstruction")))["rows"][0]
+    assert "failed" not in found and found["figures"][0]["value"] > 0
+
+
+def test_a_printed_figure_is_in_our_unit():
+    paper = Paper(paper="cx-gan", table="table_1_synthetic_localization", row="CAM", column="dice_percent+", metric="dice",
+                  scale=0.01)  # fmt: skip
+    assert paper.value() == pytest.approx(0.188)
+
+
+def test_weights_tell_two_trainings_apart(classifier):
+    from obverse.baselines.cxplain import CXPlain
+
+    one, other = CXPlain(classifier, seed=0), CXPlain(classifier, seed=1)
+    assert training.weights(one) == training.weights(CXPlain(classifier, seed=0)) != training.weights(other)
+    assert isinstance(one.networks, nn.ModuleDict)

@@ -1,0 +1,50 @@
+"""Walks against steps taken by hand."""
+
+import pytest
+import torch
+
+from obverse.networks.walk import Walk, to_norm
+
+
+def by_hand(walk, latent, steps, residual):
+    """Each row for itself, number by number."""
+    first, _, last = walk.layers
+    places = [latent.clone()]
+    for _ in range(steps):
+        rows = []
+        for start, row in zip(latent, places[-1], strict=True):
+            hidden = [max(0.0, float(w @ row + b)) for w, b in zip(first.weight, first.bias, strict=True)]
+            moved = torch.stack([w @ torch.tensor(hidden) + b for w, b in zip(last.weight, last.bias, strict=True)])
+            if residual:
+                moved = row + moved
+                moved = moved * (start.square().sum().sqrt() / moved.square().sum().sqrt())
+            rows.append(moved)
+        places.append(torch.stack(rows))
+    return torch.stack(places, 1)
+
+
+@pytest.mark.parametrize("step", ["residual", "plain"])
+def test_a_walk_is_the_same_layers_again_and_again(step):
+    walk = Walk(5, steps=3, step=step)
+    latent = torch.randn(4, 5) * torch.tensor([0.1, 1.0, 3.0, 10.0])[:, None]
+    with torch.no_grad():
+        path, end = walk.path(latent), walk(latent)
+        expected = by_hand(walk, latent, 3, step == "residual")
+    torch.testing.assert_close(path, expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(path[:, -1], end) and torch.equal(path[:, 0], latent)
+    same = torch.allclose(path.norm(dim=2), latent.norm(dim=1)[:, None].expand(-1, 4), rtol=1e-5)
+    assert same == (step == "residual")
+
+
+def test_a_latent_of_zeros_stays_without_nan():
+    walk = Walk(3)
+    latent = torch.zeros(2, 3, requires_grad=True)
+    end = walk(latent)
+    assert torch.equal(end, torch.zeros(2, 3))
+    (gradient,) = torch.autograd.grad(walk(torch.ones(2, 3, requires_grad=True)).sum(), walk.layers[0].weight)
+    assert torch.isfinite(gradient).all()
+
+
+def test_to_norm():
+    scaled = to_norm(torch.tensor([[3.0, 4.0], [0.0, 0.5]]), torch.tensor([[10.0], [2.0]]))
+    torch.testing.assert_close(scaled, torch.tensor([[6.0, 8.0], [0.0, 2.0]]))

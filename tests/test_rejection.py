@@ -1,0 +1,66 @@
+"""Samples by class: every one decided as wanted, counted, and given up where there is no hope."""
+
+import pytest
+import torch
+
+from obverse.rejection import draw
+from tiny_core import bright_classifier
+from tiny_latent import LATENT, Plane, blocks_classifier
+
+
+def noise(model, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    asked: list[int] = []
+
+    def normal(count):
+        asked.append(count)
+        return torch.randn(count, model.normal_size, generator=generator)
+
+    return normal, asked
+
+
+def test_each_class_gets_its_rows_and_every_draw_is_counted():
+    model, classifier = Plane(), bright_classifier()
+    normal, asked = noise(model)
+    drawn = draw(model, classifier, (1, 0), 50, normal, least=0.01)
+    assert drawn.latent.shape == (100, LATENT)
+    assert classifier.decide(drawn.image).tolist() == [1] * 50 + [0] * 50
+    torch.testing.assert_close(drawn.image, model.decode(drawn.latent))
+    assert len(drawn.latent.unique(dim=0)) == 100
+    # the same noise, decided one by one
+    generator, decided = torch.Generator().manual_seed(0), []
+    for count in asked:
+        latent = torch.randn(count, LATENT, generator=generator)
+        decided.append([int(classifier.decide(model.decode(row[None]))) for row in latent])
+    rounds = [0, 0]  # a class that has its rows takes no part in the next round
+    for place, k in enumerate((1, 0)):
+        have = 0
+        for part in decided:
+            if have < 50:
+                have, rounds[place] = have + part.count(k), rounds[place] + 1
+        assert drawn.accepted[place] == have
+    assert drawn.drawn.tolist() == [sum(asked[:count]) for count in rounds]
+
+
+def test_a_conditional_model_is_asked_for_the_class_by_name():
+    model = Plane(classes=("other", "bright", "dark"))  # dark ends at 2 * 2 - 1 = 3: bright all the same
+    classifier = bright_classifier()
+    normal, _ = noise(model)
+    found = draw(model, classifier, (1,), 8, normal, least=0.01)
+    assert (found.latent[:, 0] == 1).all() and found.accepted.tolist() == [16] and found.drawn.tolist() == [16]
+    with pytest.raises(ValueError, match=r"data: the classifier decides 'dark' for 0 of 32 samples of plane \(least accep"):
+        draw(model, classifier, (0,), 8, normal, least=0.5)
+    unknown = Plane(classes=("other",))
+    with pytest.raises(ValueError, match="model: plane cannot be asked for 'dark', it knows other; name the classifier"):
+        draw(unknown, classifier, (0,), 8, noise(unknown)[0], least=0.5)
+
+
+def test_a_class_that_is_never_made_is_given_up_with_the_rate():
+    model = Plane()
+    with torch.no_grad():
+        model.out.bias.fill_(6.0)  # all bright
+    normal, asked = noise(model)
+    said = r"'0' for 0 of 1000 samples of plane \(least acceptance 0.01\): too few .* pass images, .* least_acceptance"
+    with pytest.raises(ValueError, match=said):
+        draw(model, blocks_classifier("0", "1", "2"), (0, 2), 25, normal, least=0.01)
+    assert sum(asked) == 1000

@@ -1,0 +1,40 @@
+"""Settings of a dataclass to JSON and back."""
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from obverse.settings import plain, restore, settings_as_json
+
+
+@dataclass(kw_only=True)
+class Inner:
+    low: float = 0.5
+    sides: tuple[int, ...] = (1, 2)
+
+
+@dataclass(kw_only=True)
+class Outer:
+    part: str = field(kw_only=False, default="not a setting")
+    rate: float = 0.1
+    pairs: tuple[tuple[str, str], ...] = (("3", "8"), ("4", "9"))
+    inner: Inner = field(default_factory=Inner)
+    made: int = field(init=False, default=3)
+
+
+def test_there_and_back():
+    outer = Outer(rate=0.2, inner=Inner(sides=(7,)))
+    written = json.loads(json.dumps(settings_as_json(outer)))
+    assert written == {"rate": 0.2, "pairs": [["3", "8"], ["4", "9"]], "inner": {"low": 0.5, "sides": [7]}}
+    again = Outer(**restore(Outer, written))
+    assert again == outer and again.pairs == (("3", "8"), ("4", "9"))
+
+
+def test_an_unknown_setting_is_named():
+    with pytest.raises(ValueError, match=r"speed: Outer has no such hyperparameter; it was saved by another version"):
+        restore(Outer, {"speed": 1})
+
+
+def test_plain_values():
+    assert plain(((1, 2), "x", None)) == [[1, 2], "x", None]
