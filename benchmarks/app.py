@@ -138,7 +138,7 @@ def clients(seconds: float) -> dict[str, Any]:
         while time.perf_counter() < until:
             began = time.perf_counter()
             try:
-                body = json.dumps({"data": ["bundled", image, "", draw.random()]}).encode()
+                body = json.dumps({"data": [BUNDLED.name, image, "", draw.random()]}).encode()
                 asked = urllib.request.Request(
                     f"{address}/gradio_api/call/turn", body, {"Content-Type": "application/json"}
                 )
@@ -165,6 +165,7 @@ def clients(seconds: float) -> dict[str, Any]:
 
 def report(run: Path) -> dict[str, float]:
     """Return the seconds and the size of a report of 50 images."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # as `obverse serve` does
     bench = Workbench((run,))
     bench.answer(bench.names[0], bench.picture(0), None)
     began = time.perf_counter()

@@ -16,7 +16,7 @@ def test_the_bundled_run_is_small_and_knows_its_scores(bench):
     weights = sum(path.stat().st_size for path in BUNDLED.rglob("*.safetensors"))
     assert 0 < weights <= 3_000_000
     assert bench.data.image_shape == (1, 64, 64) and bench.data.split == "test"
-    report = bench.reports["bundled"]
+    report = bench.reports["lesions"]
     assert report.row("validity").value > 0.9
     assert any("target" in name for name in report.curves), "COUT's curve is missing"
     assert report.settings["explainer"]["classifier"] == bench.classifier.fingerprint
@@ -24,25 +24,25 @@ def test_the_bundled_run_is_small_and_knows_its_scores(bench):
 
 def test_answers_are_kept_and_their_names_cannot_be_guessed(bench, monkeypatch):
     picture = bench.picture(7)
-    first = bench.answer("bundled", picture, None)
-    monkeypatch.setattr(bench.explainer("bundled"), "answer", lambda *_: pytest.fail("asked again"))
-    assert bench.answer("bundled", bench.picture(7), None) is first and bench.find(first.key) is first
+    first = bench.answer("lesions", picture, None)
+    monkeypatch.setattr(bench.explainer("lesions"), "answer", lambda *_: pytest.fail("asked again"))
+    assert bench.answer("lesions", bench.picture(7), None) is first and bench.find(first.key) is first
     monkeypatch.undo()
     other = Workbench((BUNDLED,))
-    assert other.answer("bundled", other.picture(7), None).key != first.key
-    assert bench.answer("bundled", picture, 0).key != bench.answer("bundled", picture, 1).key
+    assert other.answer("lesions", other.picture(7), None).key != first.key
+    assert bench.answer("lesions", picture, 0).key != bench.answer("lesions", picture, 1).key
 
 
 def test_what_is_kept_has_a_limit(monkeypatch):
     small = Workbench((BUNDLED,))
-    one = small.answer("bundled", small.picture(0), None)
+    one = small.answer("lesions", small.picture(0), None)
     monkeypatch.setattr(state, "MOST_KEPT", 2 * one.size)
-    kept = [one, *(small.answer("bundled", small.picture(row), None) for row in range(1, 4))]
+    kept = [one, *(small.answer("lesions", small.picture(row), None) for row in range(1, 4))]
     assert [small.find(answer.key) is not None for answer in kept] == [False, False, True, True]
 
 
 def test_the_walk_ends_at_the_explanation(bench):
-    answer = bench.answer("bundled", bench.picture(2), None)
+    answer = bench.answer("lesions", bench.picture(2), None)
     assert torch.equal(answer.walk.frames[0, -1], answer.explanation.counterfactual[0])
     assert answer.walk.frames.shape == (1, state.FRAMES, 1, 64, 64) and answer.walk.faded
     assert answer.card.name == "image 2" and answer.card.walk["last"] == state.FRAMES - 1
@@ -50,7 +50,7 @@ def test_the_walk_ends_at_the_explanation(bench):
 
 
 def test_wrong_names_and_runs_are_refused(bench, tmp_path):
-    with pytest.raises(ValueError, match="explainer: expected one of bundled, nearest, gradcam, gradient, got 'lime'"):
+    with pytest.raises(ValueError, match="explainer: expected one of lesions, nearest, gradcam, gradient, got 'lime'"):
         bench.explainer("lime")
     with pytest.raises(ValueError, match="baseline: expected some of raw_image"):
         Workbench((BUNDLED,), baselines=("lime",))
@@ -79,33 +79,33 @@ def test_explainers_of_two_classifiers_are_refused(tmp_path):
         content = json.loads(path.read_text())
         content[key] = changed.fingerprint
         path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="other explains another classifier than bundled"):
+    with pytest.raises(ValueError, match="other explains another classifier than lesions"):
         Workbench((BUNDLED, tmp_path / "other"))
 
 
 def test_reports_named_are_shown_beside(tmp_path):
     shutil.copy(BUNDLED / "report.json", tmp_path / "elsewhere.json")
-    assert list(Workbench((BUNDLED,), reports=(tmp_path / "elsewhere.json",)).reports) == ["bundled", "elsewhere"]
+    assert list(Workbench((BUNDLED,), reports=(tmp_path / "elsewhere.json",)).reports) == ["lesions", "elsewhere"]
 
 
 def test_a_report_of_a_selection(bench):
-    name, page = bench.written[bench.report("bundled", [4, 9, 11], None)]
-    assert name == "obverse-bundled.html" and page.count("<article") == 3
+    name, page = bench.written[bench.report("lesions", [4, 9, 11], None)]
+    assert name == "obverse-lesions.html" and page.count("<article") == 3
     assert all(f"image {place}:" in page for place in range(3))
     own = bench.own("scan.png", bench.picture(3).sample.image, ("read with care",))
     _, page = bench.written[
-        bench.report("bundled", own, 1 - int(bench.answer("bundled", own, None).explanation.source))
+        bench.report("lesions", own, 1 - int(bench.answer("lesions", own, None).explanation.source))
     ]
     assert page.count("<article") == 1 and "read with care" in page
 
 
 def test_scoring_in_the_app_replaces_the_report(bench):
-    before = bench.reports["bundled"]
+    before = bench.reports["lesions"]
     try:
-        assert bench.evaluate("bundled", most=20).counts["images"] == 20
-        assert bench.reports["bundled"].counts["images"] == 20
+        assert bench.evaluate("lesions", most=20).counts["images"] == 20
+        assert bench.reports["lesions"].counts["images"] == 20
     finally:
-        bench.reports["bundled"] = before
+        bench.reports["lesions"] = before
 
 
 def by_hand() -> Survey:
@@ -137,14 +137,14 @@ def test_filters():
 def test_a_survey_is_made_once_and_agrees_with_the_explainer(bench, monkeypatch):
     monkeypatch.setattr("obverse.app.survey.MOST_IMAGES", 40)
     told = []
-    bench.surveys.pop("bundled", None)
+    bench.surveys.pop("lesions", None)
     try:
-        found = survey(bench, "bundled", lambda share, what: told.append((share, what)))
+        found = survey(bench, "lesions", lambda share, what: told.append((share, what)))
         assert len(found) == 40 and found.total == len(bench.data) and told[0] == (0.0, "explaining 40 images")
-        answer = bench.explainer("bundled").explain(bench.data[:40].image)
+        answer = bench.explainer("lesions").explain(bench.data[:40].image)
         assert torch.equal(found.explanation.valid, answer.valid)
         assert torch.allclose(found.change, answer.difference.abs().flatten(1).mean(1))
         assert torch.equal(found.wrong, bench.data.labels()[:40] != answer.source)
-        assert survey(bench, "bundled") is found
+        assert survey(bench, "lesions") is found
     finally:
-        bench.surveys.pop("bundled", None)
+        bench.surveys.pop("lesions", None)

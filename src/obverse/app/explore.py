@@ -80,6 +80,8 @@ def explore(bench: Workbench) -> Chosen:
             found = read_upload(Path(path), bench.classifier.image_shape, index)
         except ValueError as error:
             return gr.update(), gr.update(), fragments.message(str(error)), gr.update(visible=False)
+        if found.count == 1:
+            Path(path).unlink(missing_ok=True)  # of a volume, other slices may be wanted
         own = bench.own(Path(path).name, found.image, found.notes)
         slider = gr.update(visible=found.count > 1, maximum=max(found.count - 1, 1), value=found.index)
         return own, path, _look(bench, name, wanted, own, None), slider

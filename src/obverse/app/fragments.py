@@ -98,7 +98,9 @@ def gallery(survey: Survey, rows: Sequence[int], page: int, bench: Workbench) ->
 
 def scores(name: str, report: Report | None) -> str:
     """Return the figures and curves of a run's report, or what to do where there is none."""
-    return _render("scores.html.j2", {"name": name, "report": report} | ({} if report is None else html.parts_of(report)))
+    return _render(
+        "scores.html.j2", {"name": name, "report": report} | ({} if report is None else html.parts_of(report))
+    )
 
 
 def about(bench: Workbench) -> str:

@@ -15,6 +15,8 @@ from obverse.report.cards import data_uri
 
 MOST_WAITING = 32
 """Requests that wait for their turn; more are refused with a message."""
+MOST_VISITORS = 200
+"""Visitors whose upload is remembered; more, and the one not seen for longest is forgotten."""
 
 
 def page(bench: Workbench) -> gr.Blocks:
@@ -33,11 +35,14 @@ def page(bench: Workbench) -> gr.Blocks:
                 tabs.scores(bench, tab)
             with gr.Tab("Report", id="report"):
                 tabs.report(bench, chosen, sort, filtered)
+        gr.HTML(fragments.hint(f"At most {MOST_WAITING} requests wait for their turn. What you upload is kept in memory for "
+                               "an hour at most, and goes nowhere else."), apply_default_css=False)  # fmt: skip
 
         def turn(explainer: str, image: int, target: str, place: float) -> dict[str, Any]:
             return turned(bench, explainer, image, target, place)
 
         api(turn, api_name="turn", concurrency_id="turn", concurrency_limit=2)
+    blocks.state_session_capacity = MOST_VISITORS
     blocks.queue(max_size=MOST_WAITING, default_concurrency_limit=1)
     return blocks
 

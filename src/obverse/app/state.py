@@ -19,7 +19,6 @@ from obverse.baselines import BASELINES
 from obverse.checkpoint import read_json
 from obverse.data import match_labels
 from obverse.data.base import Dataset, MemoryDataset, Sample
-from obverse.evaluation import evaluate
 from obverse.explainer import Explainer, LearnedExplainer
 from obverse.explanation import Explanation, NotApplicable
 from obverse.figures import common_scale
@@ -37,7 +36,7 @@ MOST_EXAMPLES = 50  # in a report
 SCORED = (*QUICK, "cout", "aupc_target", "aupc_source", "knob_calibration")
 SELECTED = tuple(name for name in QUICK if name != "seconds")  # of a few images, for which no one should wait long
 MOST_VALIDATION = 96  # images on which the app chooses thresholds
-BUNDLED = Path(__file__).parent / "bundled"
+BUNDLED = Path(__file__).parent / "bundled" / "lesions"
 """The run that opens when none is named."""
 
 
@@ -237,6 +236,10 @@ class Workbench:
 
     def evaluate(self, name: str, most: int = 200) -> Report:
         """Score an explainer on the first images of the data set, and keep the report for the page."""
+        from obverse.evaluation import (
+            evaluate,
+        )  # statistics take a second to import, and the first page waits for this module
+
         explainer = self.explainer(name)
         with self.busy:
             self.reports[name] = evaluate(explainer, self.data.subset(range(min(most, len(self.data)))),
@@ -251,6 +254,9 @@ class Workbench:
             rows: images of the data set, at most 50 are taken; or one image.
             target: index of the class; None is the other one, or the runner-up.
         """
+        from obverse.evaluation import evaluate
+        from obverse.report.html import render
+
         if isinstance(rows, Picture):
             data: Dataset = MemoryDataset(rows.sample, self.classifier.classes, name=rows.name, notes=rows.notes)
         else:
@@ -259,8 +265,6 @@ class Workbench:
         with self.busy:
             report = evaluate(explainer, data, validation=self._thresholds, metrics=SELECTED, target=target,
                               examples=MOST_EXAMPLES)  # fmt: skip
-        from obverse.report.html import render  # the templates only where wanted
-
         key = secrets.token_hex(16)
         self.written[key] = (f"obverse-{name}.html", render(report))
         while len(self.written) > MOST_REPORTS:

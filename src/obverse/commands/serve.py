@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -42,9 +43,12 @@ def run(arguments: list[str]) -> int:
 
     if find_spec("gradio") is None:
         raise ValueError("serve: needs the extra `app`; pip install 'obverse[app]'")
-    from obverse.app.server import serve  # heavy
+    import torch  # heavy, like what follows
+
+    from obverse.app.server import serve
     from obverse.app.state import BUNDLED, Workbench
 
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # one core is left for the page
     bench = Workbench(options.runs or (BUNDLED,), baselines=options.baseline, reports=options.reports, data=options.data,
                       data_dir=options.data_dir)  # fmt: skip
     serve(bench, host=options.host, port=options.port)

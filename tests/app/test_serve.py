@@ -1,0 +1,31 @@
+"""The command `obverse serve`: help, and what it refuses before anything is opened."""
+
+import importlib.util
+
+import pytest
+
+from obverse.app.state import BUNDLED
+from obverse.cli import main
+
+
+def test_help_names_every_option(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["serve", "--help"])
+    assert stop.value.code == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for words in ("RUN...", "--baseline", "--reports", "--host STR", "(default: 127.0.0.1)", "--port"):
+        assert words in text, words
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["serve"]) == 1
+    assert "serve: needs the extra `app`; pip install 'obverse[app]'" in capsys.readouterr().err
+
+
+def test_what_is_no_run_is_refused(tmp_path, capsys):
+    pytest.importorskip("gradio")
+    assert main(["serve", str(tmp_path / "nothing")]) == 1
+    assert "is missing" in capsys.readouterr().err
+    assert main(["serve", str(BUNDLED), "--baseline", "lime"]) == 1
+    assert "baseline: expected some of" in capsys.readouterr().err
