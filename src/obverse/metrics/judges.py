@@ -31,6 +31,11 @@ def halvings(side: int) -> int:
     return count
 
 
+def convolution(inner: int, outer: int, stride: int = 1) -> list[nn.Module]:
+    """Return a 3 x 3 convolution, group norm (without any, the embedding collapses) and ReLU."""
+    return [nn.Conv2d(inner, outer, 3, stride=stride, padding=1), nn.GroupNorm(max(1, outer // 8), outer), nn.ReLU()]
+
+
 class Encoder(nn.Module):
     """Strided convolutions to a map of at most 8 x 8, then a dense layer.
 
@@ -43,16 +48,11 @@ class Encoder(nn.Module):
     def __init__(self, image_shape: tuple[int, int, int], outputs: int, width: int) -> None:
         super().__init__()
         channels, height, across = image_shape
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+        layers: list[nn.Module] = convolution(channels, width)
         now = width
         for _ in range(halvings(max(height, across))):
             new = min(2 * now, 4 * width)
-            layers += [
-                nn.Conv2d(now, new, 3, stride=2, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(new, new, 3, padding=1),
-                nn.ReLU(),
-            ]
+            layers += convolution(now, new, stride=2) + convolution(new, new)
             now, height, across = new, (height + 1) // 2, (across + 1) // 2
         self.layers = nn.Sequential(*layers)
         self.dense = nn.Linear(now * height * across, outputs)
@@ -82,7 +82,7 @@ class Decoder(nn.Module):
         layers: list[nn.Module] = []
         for _ in range(count):
             new = max(now // 2, width)
-            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(now, new, 3, padding=1), nn.ReLU()]
+            layers += [nn.Upsample(scale_factor=2), *convolution(now, new)]
             now = new
         self.layers = nn.Sequential(*layers, nn.Conv2d(now, image_shape[0], 3, padding=1))
 
