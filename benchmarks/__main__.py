@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import app, embedding, evaluation, latents, runner, searches, speed
+from benchmarks import app, audits, embedding, evaluation, latents, runner, searches, speed
 from benchmarks.tables import TABLES
 
-SCRIPTS = {"app": app.run, "speed": speed.run, "evaluation": evaluation.run, "embedding": embedding.run, "searches": searches.run,
-           "medxgan-latents": latents.run}  # fmt: skip
+SCRIPTS = {
+    "app": app.run,
+    "audits": audits.run,
+    "embedding": embedding.run,
+    "evaluation": evaluation.run,
+    "medxgan-latents": latents.run,
+    "searches": searches.run,
+    "speed": speed.run,
+}
 """Measurements that are no table, by name."""
 
 
