@@ -9,18 +9,21 @@ WITHOUT_TWINS = tuple(name for name in METRICS if name not in ("twin_distance", 
 TURNED = {"horizontal_flip": 0.5, "vertical_flip": 0.5, "shift": 0.05}
 CLASSIFIER = Training(
     method="classifier",
-    settings={"architecture": "ResNet", "width": 8, "learning_rate": 3e-3, "balance": True, "augment": TURNED},
-    steps=1500,
+    settings={
+        "architecture": "ResNet", "width": 8, "local_contrast": True, "learning_rate": 3e-3, "weight_decay": 0.05,
+        "noise": 0.02, "balance": True, "augment": TURNED,
+    },
+    steps=700,
     batch_size=32,
-    validate_every=100,
-    max_minutes=30,
+    validate_every=50,
+    max_minutes=20,
 )
 
 TABLE = Table(
     name="baselines-tile",
     about="Real surface defects with pixel masks: do the maps find them?",
     data="magnetic-tile:defect",
-    size=64,
+    size=128,
     classifier=CLASSIFIER,
     second_classifier=CLASSIFIER,
     rows=ROWS,

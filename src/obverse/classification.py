@@ -30,6 +30,7 @@ class ClassifierTraining(Trainable):
         image_shape: (C, H, W).
         architecture: "LeNet" for digits, "ResNet" for anything larger, "MeanResNet" where CAM is wanted.
         width: channels of its first stage; None takes the architecture's own.
+        local_contrast: whether a ResNet sees local contrasts instead of grey levels (see `ResNet`).
         learning_rate: Adam's, falling along half a cosine to nothing.
         weight_decay: AdamW's.
         noise: deviation of Gaussian noise on the training images, in pixels' units; it keeps the decision from hanging on
@@ -39,13 +40,14 @@ class ClassifierTraining(Trainable):
         seed: of the initial weights.
 
     Raises:
-        ValueError: fewer than two classes.
+        ValueError: fewer than two classes, or local contrast with LeNet.
     """
 
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
     architecture: Architecture = "LeNet"
     width: int | None = None
+    local_contrast: bool = False
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     noise: float = 0.0
@@ -56,11 +58,14 @@ class ClassifierTraining(Trainable):
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
             raise ValueError(f"classes: expected at least 2, got {self.classes!r}; a classifier chooses between classes")
+        if self.local_contrast and self.architecture == "LeNet":
+            raise ValueError("local_contrast: LeNet sees grey levels only, got True; choose architecture ResNet or MeanResNet")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             kind = ARCHITECTURES[self.architecture]
-            sizes = {} if self.width is None else {"width": self.width}
-            module: nn.Module = kind(self.image_shape, len(self.classes), **sizes)
+            asked = {"width": self.width, "local_contrast": self.local_contrast or None}
+            chosen = {name: value for name, value in asked.items() if value is not None}
+            module: nn.Module = kind(self.image_shape, len(self.classes), **chosen)
         self.networks = nn.ModuleDict({"classifier": module})
 
     def players(self) -> dict[str, Optimizer]:
@@ -113,8 +118,8 @@ class ClassifierTraining(Trainable):
         """Return architecture and settings."""
         return {
             "method": "classifier", "architecture": self.architecture, "classes": list(self.classes),
-            "image_shape": list(self.image_shape), "width": self.width, "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay, "noise": self.noise, "balance": self.balance, "augment": vars(self.augment).copy(),
+            "image_shape": list(self.image_shape), "width": self.width, "local_contrast": self.local_contrast,
+            "learning_rate": self.learning_rate, "weight_decay": self.weight_decay, "noise": self.noise, "balance": self.balance, "augment": vars(self.augment).copy(),
             "seed": self.seed,
         }  # fmt: skip
 

@@ -1,12 +1,13 @@
 """The small classifiers: sizes, shapes, gradients, and made again from their config."""
 
+import numpy as np
 import pytest
 import torch
 
 from obverse.baselines.attribution import CAM
 from obverse.classifier import Classifier
 from obverse.explanation import NotApplicable
-from obverse.networks.classifiers import LeNet, MeanResNet, ResNet, build
+from obverse.networks.classifiers import LeNet, MeanResNet, ResNet, build, contrast
 
 
 def test_lenet_has_the_published_size_up_to_its_second_output():
@@ -40,6 +41,25 @@ def test_lenet_drops_out_in_training_only():
     image = torch.rand(2, 1, 16, 16)
     assert not torch.equal(network.train()(image), network(image))
     assert torch.equal(network.eval()(image), network(image))
+
+
+def test_local_contrast_ignores_light_and_keeps_findings():
+    torch.manual_seed(0)
+    image = torch.rand(2, 1, 24, 30)
+    slow = torch.linspace(0, 1, 24).view(1, 1, 24, 1)
+    found = contrast(image, 5)
+    padded = image[1, 0].numpy()
+    mean = np.array([[padded[max(0, r - 2) : r + 3, max(0, c - 2) : c + 3].mean() for c in range(30)] for r in range(24)])
+    left = padded - mean
+    assert np.allclose(found[1, 0].numpy(), (left - left.mean()) / np.sqrt(left.var() + 1e-5), atol=1e-4)
+    assert torch.allclose(contrast(0.3 * image + 0.4, 5), found, atol=2e-3)
+    inside = (..., slice(2, -2), slice(None))
+    assert (contrast(image + slow, 5)[inside] - found[inside]).abs().mean() < 0.02
+    assert contrast(torch.full((1, 1, 8, 8), 0.5)).abs().max() == 0  # a flat image has none, and windows may exceed it
+    network = ResNet((1, 24, 30), 2, 4, 2, local_contrast=True)
+    again = build({"name": "ResNet", **network.config()})
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again(image), network(image)) and again.local_contrast
 
 
 def test_an_unknown_architecture():

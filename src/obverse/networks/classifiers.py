@@ -51,11 +51,17 @@ class ResNet(nn.Module):
         classes: K.
         width: channels of the first stage; each of the `stages` doubles them and halves the sides.
         stages: how many, two blocks each.
+        local_contrast: whether it sees the image minus its local mean, divided by the deviation of that over the image;
+            for small findings under uneven light.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, width: int = 16, stages: int = 3) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, width: int = 16, stages: int = 3,
+        local_contrast: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.image_shape, self.classes, self.width, self.stages = tuple(image_shape), classes, width, stages
+        self.local_contrast = local_contrast
         self.stem = nn.Conv2d(image_shape[0], width, 3, padding=1)
         blocks: list[nn.Module] = []
         for stage in range(stages):
@@ -66,6 +72,7 @@ class ResNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return (N, K) logits."""
+        image = contrast(image) if self.local_contrast else image
         logits: Tensor = self.out(self.pooled(self.blocks(self.stem(image))))
         return logits
 
@@ -76,14 +83,27 @@ class ResNet(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Return what `build` needs to make it again."""
-        return {"image_shape": list(self.image_shape), "classes": self.classes, "width": self.width, "stages": self.stages}
+        return {
+            "image_shape": list(self.image_shape), "classes": self.classes, "width": self.width, "stages": self.stages,
+            "local_contrast": self.local_contrast,
+        }  # fmt: skip
+
+
+def contrast(image: Tensor, window: int = 17) -> Tensor:
+    """Return (N, C, H, W) less the mean of the window around each pixel, each channel then of mean 0 and deviation 1."""
+    side = min(window, 2 * ((min(image.shape[-2:]) - 1) // 2) + 1)
+    mean = F.avg_pool2d(image, side, stride=1, padding=side // 2, count_include_pad=False)
+    return F.instance_norm(image - mean)
 
 
 class MeanResNet(ResNet):
     """The same with a global average before the linear layer, which CAM needs."""
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, width: int = 16, stages: int = 3) -> None:
-        super().__init__(image_shape, classes, width, stages)
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, width: int = 16, stages: int = 3,
+        local_contrast: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(image_shape, classes, width, stages, local_contrast)
         self.blocks.append(nn.ReLU())  # before the average: its output is the maps that CAM weighs
 
     def pooled(self, x: Tensor) -> Tensor:
