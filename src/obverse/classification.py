@@ -119,8 +119,8 @@ class ClassifierTraining(Trainable):
         return {
             "method": "classifier", "architecture": self.architecture, "classes": list(self.classes),
             "image_shape": list(self.image_shape), "width": self.width, "local_contrast": self.local_contrast,
-            "learning_rate": self.learning_rate, "weight_decay": self.weight_decay, "noise": self.noise, "balance": self.balance, "augment": vars(self.augment).copy(),
-            "seed": self.seed,
+            "learning_rate": self.learning_rate, "weight_decay": self.weight_decay, "noise": self.noise,
+            "balance": self.balance, "augment": vars(self.augment).copy(), "seed": self.seed,
         }  # fmt: skip
 
     def classifier(self) -> Classifier:
