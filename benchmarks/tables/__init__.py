@@ -13,6 +13,7 @@ from benchmarks.tables import (
     c3lt_mnist,
     c3lt_rigged,
     digits,
+    full,
     knob_ablation,
     knob_brain,
     knob_digits,
@@ -28,4 +29,5 @@ BASELINES = (baselines_digits.TABLE, baselines_fashion.TABLE, baselines_lesions.
              baselines_tile.TABLE)  # fmt: skip
 C3LT = (*c3lt_mnist.TABLES, *c3lt_fashion.TABLES, *c3lt_ablation.TABLES, c3lt_rigged.TABLE)
 FIRST = (syce_digits.TABLE, digits.TABLE, ten_digits.TABLE, lesions.TABLE)
-TABLES: dict[str, Table] = {table.name: table for table in (*FIRST, *KNOB, medxgan_brain.TABLE, *BASELINES, *C3LT)}
+EVERY = (*FIRST, *full.TABLES, *KNOB, medxgan_brain.TABLE, *BASELINES, *C3LT)
+TABLES: dict[str, Table] = {table.name: table for table in EVERY}
