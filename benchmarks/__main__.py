@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import app, audits, embedding, evaluation, latents, runner, searches, speed
+from benchmarks import app, audits, embedding, evaluation, latents, runner, searches, sheet, speed
 from benchmarks.tables import TABLES
 
 SCRIPTS = {
@@ -15,6 +15,7 @@ SCRIPTS = {
     "evaluation": evaluation.run,
     "medxgan-latents": latents.run,
     "searches": searches.run,
+    "sheet": sheet.run,
     "speed": speed.run,
 }
 """Measurements that are no table, by name."""

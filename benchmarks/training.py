@@ -158,6 +158,11 @@ def _fit(job: Trainable, training: Training, train: Dataset, validation: Dataset
     )  # fmt: skip
 
 
+def trained(kind: str, training: Training, data: Dataset, seed: int, classifier: str) -> bool:
+    """Return whether a run of these settings has weights in the cache."""
+    return settled(_folder(kind, dataclasses.replace(training, after=None), data, seed, classifier) / "best").is_dir()
+
+
 def _folder(kind: str, training: Training, data: Dataset, seed: int, classifier: str) -> Path:
     known: dict[str, Any] = {**facts(training), "data": data.name, "shape": data.image_shape, "seed": seed,
                              "count": len(data), "classifier": classifier}  # fmt: skip

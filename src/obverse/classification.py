@@ -64,7 +64,7 @@ class ClassifierTraining(Trainable):
             torch.manual_seed(self.seed)
             kind = ARCHITECTURES[self.architecture]
             asked = {"width": self.width, "local_contrast": self.local_contrast or None}
-            chosen = {name: value for name, value in asked.items() if value is not None}
+            chosen: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
             module: nn.Module = kind(self.image_shape, len(self.classes), **chosen)
         self.networks = nn.ModuleDict({"classifier": module})
 
