@@ -106,7 +106,7 @@ def test_the_run_of_other_settings_is_not_resumed(tmp_path):
 def test_what_it_refuses():
     with pytest.raises(ValueError, match=r"classes: expected at least 2, got \('a',\); a classifier chooses between"):
         make(classes=("a",))
-    with pytest.raises(ValueError, match="local_contrast: LeNet sees grey levels only, got True; choose architecture ResNet"):
+    with pytest.raises(ValueError, match="local_contrast, stride: LeNet has neither, got True, 1; choose architecture ResNet"):
         make(architecture="LeNet", local_contrast=True)
     unlabelled = MemoryDataset(Sample(image=torch.rand(4, *SHAPE)), ["dark", "bright"], name="heap")
     with pytest.raises(ValueError, match="data: heap has no labels, got only images; a classifier learns from labels"):

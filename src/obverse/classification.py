@@ -31,6 +31,7 @@ class ClassifierTraining(Trainable):
         architecture: "LeNet" for digits, "ResNet" for anything larger, "MeanResNet" where CAM is wanted.
         width: channels of its first stage; None takes the architecture's own.
         local_contrast: whether a ResNet sees local contrasts instead of grey levels (see `ResNet`).
+        stride: of a ResNet's first convolution; 2 for images of 128 px.
         learning_rate: Adam's, falling along half a cosine to nothing.
         weight_decay: AdamW's.
         noise: deviation of Gaussian noise on the training images, in pixels' units; it keeps the decision from hanging on
@@ -40,7 +41,7 @@ class ClassifierTraining(Trainable):
         seed: of the initial weights.
 
     Raises:
-        ValueError: fewer than two classes, or local contrast with LeNet.
+        ValueError: fewer than two classes, or LeNet with local contrast or a stride.
     """
 
     classes: tuple[str, ...]
@@ -48,6 +49,7 @@ class ClassifierTraining(Trainable):
     architecture: Architecture = "LeNet"
     width: int | None = None
     local_contrast: bool = False
+    stride: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     noise: float = 0.0
@@ -58,13 +60,16 @@ class ClassifierTraining(Trainable):
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
             raise ValueError(f"classes: expected at least 2, got {self.classes!r}; a classifier chooses between classes")
-        if self.local_contrast and self.architecture == "LeNet":
-            raise ValueError("local_contrast: LeNet sees grey levels only, got True; choose architecture ResNet or MeanResNet")
+        asked: dict[str, Any] = {"width": self.width}
+        if self.architecture != "LeNet":
+            asked |= {"local_contrast": self.local_contrast, "stride": self.stride}
+        elif self.local_contrast or self.stride != 1:
+            raise ValueError("local_contrast, stride: LeNet has neither, got "
+                             f"{self.local_contrast}, {self.stride}; choose architecture ResNet or MeanResNet")  # fmt: skip
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             kind = ARCHITECTURES[self.architecture]
-            asked = {"width": self.width, "local_contrast": self.local_contrast or None}
-            chosen: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+            chosen = {name: value for name, value in asked.items() if value is not None}
             module: nn.Module = kind(self.image_shape, len(self.classes), **chosen)
         self.networks = nn.ModuleDict({"classifier": module})
 
@@ -119,7 +124,7 @@ class ClassifierTraining(Trainable):
         return {
             "method": "classifier", "architecture": self.architecture, "classes": list(self.classes),
             "image_shape": list(self.image_shape), "width": self.width, "local_contrast": self.local_contrast,
-            "learning_rate": self.learning_rate, "weight_decay": self.weight_decay, "noise": self.noise,
+            "stride": self.stride, "learning_rate": self.learning_rate, "weight_decay": self.weight_decay, "noise": self.noise,
             "balance": self.balance, "augment": vars(self.augment).copy(), "seed": self.seed,
         }  # fmt: skip
 

@@ -19,7 +19,7 @@ def test_lenet_has_the_published_size_up_to_its_second_output():
     (LeNet((1, 28, 28), 2, 4), (1, 28, 28)), (LeNet((3, 40, 64), 5, 4), (3, 40, 64)),
     (LeNet((1, 16, 12), 3, 4), (1, 16, 12)),
     (ResNet((1, 64, 64), 2, 4), (1, 64, 64)), (ResNet((3, 28, 28), 4, 4, 2), (3, 28, 28)),
-    (MeanResNet((1, 32, 32), 3, 4), (1, 32, 32)),
+    (MeanResNet((1, 32, 32), 3, 4), (1, 32, 32)), (ResNet((1, 32, 40), 2, 4, 2, False, 2), (1, 32, 40)),
 ])  # fmt: skip
 def test_logits_and_a_gradient_for_every_layer(network, shape):
     torch.manual_seed(0)

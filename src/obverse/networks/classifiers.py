@@ -53,16 +53,17 @@ class ResNet(nn.Module):
         stages: how many, two blocks each.
         local_contrast: whether it sees the image minus its local mean, divided by the deviation of that over the image;
             for small findings under uneven light.
+        stride: of the first convolution, whose side is twice that and 1: 2 for images of 128 px is as 64 px without.
     """
 
     def __init__(
         self, image_shape: tuple[int, int, int], classes: int, width: int = 16, stages: int = 3,
-        local_contrast: bool = False,
+        local_contrast: bool = False, stride: int = 1,
     ) -> None:  # fmt: skip
         super().__init__()
         self.image_shape, self.classes, self.width, self.stages = tuple(image_shape), classes, width, stages
-        self.local_contrast = local_contrast
-        self.stem = nn.Conv2d(image_shape[0], width, 3, padding=1)
+        self.local_contrast, self.stride = local_contrast, stride
+        self.stem = nn.Conv2d(image_shape[0], width, 2 * stride + 1, stride=stride, padding=stride)
         blocks: list[nn.Module] = []
         for stage in range(stages):
             blocks += [_Residual(width * 2 ** max(stage - 1, 0), width * 2**stage, 1 if stage == 0 else 2)]
@@ -85,7 +86,7 @@ class ResNet(nn.Module):
         """Return what `build` needs to make it again."""
         return {
             "image_shape": list(self.image_shape), "classes": self.classes, "width": self.width, "stages": self.stages,
-            "local_contrast": self.local_contrast,
+            "local_contrast": self.local_contrast, "stride": self.stride,
         }  # fmt: skip
 
 
@@ -101,9 +102,9 @@ class MeanResNet(ResNet):
 
     def __init__(
         self, image_shape: tuple[int, int, int], classes: int, width: int = 16, stages: int = 3,
-        local_contrast: bool = False,
+        local_contrast: bool = False, stride: int = 1,
     ) -> None:  # fmt: skip
-        super().__init__(image_shape, classes, width, stages, local_contrast)
+        super().__init__(image_shape, classes, width, stages, local_contrast, stride)
         self.blocks.append(nn.ReLU())  # before the average: its output is the maps that CAM weighs
 
     def pooled(self, x: Tensor) -> Tensor:
