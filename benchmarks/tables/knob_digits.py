@@ -8,7 +8,7 @@ VAE = Training(method="vae", steps=3000, batch_size=64, validate_every=300, max_
 # the mean error of the knob fell by 0.1 instead of by 0.02
 CLASS_TERM = {"divergence": 10.0}
 EPE = Training(
-    method="exaggeration", settings=CLASS_TERM, steps=12000, batch_size=32, validate_every=500, max_minutes=60
+    method="exaggeration", settings=CLASS_TERM, steps=12000, batch_size=32, validate_every=500, max_minutes=90
 )
 OTHERS = {
     "xGEM": Untrained(method="xgem", model=VAE, test_count=300),

@@ -10,7 +10,7 @@ TABLE = Table(
     about="Generated lesions: does the map find the disc, does the counterfactual lose it and leave the rest alone?",
     data="lesions",
     size=128,
-    classifier=dataclasses.replace(CLASSIFIER, batch_size=32),
+    classifier=dataclasses.replace(CLASSIFIER, settings={**CLASSIFIER.settings, "stride": 2}, steps=400),
     rows={
         "nothing": Untrained(method="identity"),
         "raw image": Untrained(method="raw_image"),
