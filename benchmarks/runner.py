@@ -135,7 +135,8 @@ class _Evaluation:
             **trained, "images": len(test), "notes": notes, "evaluation_minutes": round((time.monotonic() - began) / 60, 2),
             "figures": figures(report), "skipped": report.skipped, "failures": report.failures,
         }  # fmt: skip
-        write_json(kept, found)
+        if not report.failures:  # what failed is tried again
+            write_json(kept, found)
         return found
 
 

@@ -1,5 +1,7 @@
 """The knob of Progressive Exaggeration on the digits 3 and 8 (EPE tables 1 and 2, figs 3 and 4c)."""
 
+import dataclasses
+
 from benchmarks.table import Table, Training, Untrained
 from benchmarks.tables.syce_digits import LENET
 
@@ -35,6 +37,7 @@ METRICS = (
 NOTES = (
     "Weights of the losses (1, 10, 100, 100), in the paper (1, 1, 100, 100): knob-ablation has both. Its 128 px face and "
     "X-ray models cannot be rebuilt, so no printed figure stands beside.",
+    "Knob searched: six halvings of its range, a forward pass each, towards the posterior that was asked for.",
     "The residual is the L1 of the query remade for its own bin (delta = 0).",
     "Frechet distances, posterior at least 0.9: the paper's groups Present and Absent are the two directions.",
     "Closeness falls with the number of candidates, and xGEM has fewer; the reconstruction's is its upper end.",
@@ -47,7 +50,7 @@ TABLE = Table(
     data="mnist:3,8",
     classifier=LENET,
     second_classifier=LENET,
-    rows={"EPE": EPE, **OTHERS},
+    rows={"EPE": EPE, "EPE, knob searched": dataclasses.replace(EPE, after={"search": 6}), **OTHERS},
     metrics=METRICS,
     notes=NOTES,
 )

@@ -33,7 +33,7 @@ def test_there_is_one_for_each_data_set_and_an_hour_is_enough():
         "knob-ablation": "mnist:3,8",
     }  # fmt: skip
     rows = [row for table in TABLES.values() for row in table.rows.values() if isinstance(row, Training)]
-    assert all(row.max_minutes <= 60 for row in rows)
+    assert all(row.max_minutes <= 120 for row in rows)  # of one core, an hour of two
 
 
 def test_each_row_of_the_ablation_changes_one_term():

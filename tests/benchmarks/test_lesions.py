@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.table import Training
 from benchmarks.tables.lesions import TABLE
 from obverse.classifier import Classifier
 from obverse.methods import method
@@ -11,7 +12,7 @@ from obverse.metrics import metric
 from obverse.settings import restore
 
 
-@pytest.mark.parametrize("name", TABLE.rows)
+@pytest.mark.parametrize("name", [name for name, row in TABLE.rows.items() if isinstance(row, Training)])
 def test_every_row_can_be_made_with_its_settings(name):
     row = TABLE.rows[name]
     kind = method(row.method)
@@ -19,7 +20,7 @@ def test_every_row_can_be_made_with_its_settings(name):
     explainer = kind(classifier, **restore(kind, dict(row.settings)))
     image = torch.rand(2, 1, 64, 64)
     assert explainer.explain(image).counterfactual.shape == image.shape
-    assert row.batch_size % 2 == 0 and row.max_minutes <= 60
+    assert row.batch_size % 2 == 0 and row.max_minutes <= 120  # of one core, an hour of two
 
 
 def test_the_printed_figures_stand_beside_ours():
