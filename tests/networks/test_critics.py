@@ -28,6 +28,17 @@ def test_images_are_judged_alone():
     torch.testing.assert_close(critic(image)[2:3], critic(image[2:3]))
 
 
+def test_a_shrunk_critic_sees_every_pixel_as_a_channel_of_its_block():
+    torch.manual_seed(0)
+    critic, image = Critic((1, 16, 12), width=4, levels=2, shrink=2), torch.rand(3, 1, 16, 12, requires_grad=True)
+    whole = Critic((4, 8, 6), width=4, levels=2)
+    whole.load_state_dict(critic.state_dict())
+    blocks = torch.cat([image[:, :, i::2, j::2] for i in range(2) for j in range(2)], 1)
+    torch.testing.assert_close(critic(image), whole(blocks))
+    critic(image).sum().backward()
+    assert (image.grad != 0).all()
+
+
 def test_the_pooled_critic_has_as_many_numbers_as_va_gans():
     assert sum(parameter.numel() for parameter in PooledCritic(1).parameters()) == 1_757_249 - 1
 

@@ -70,6 +70,36 @@ def test_sides_that_cannot_be_halved():
         UNet(1, depth=3)(torch.rand(1, 1, 28, 28))
 
 
+    with pytest.raises(ValueError, match=r"multiples of 8 for depth 2 and shrink 2, got \(12, 16\)"):
+        UNet(1, depth=2, shrink=2)(torch.rand(1, 1, 12, 16))
+
+
+@pytest.mark.parametrize("noise", [0, 3])
+def test_shrunk_it_works_on_blocks_of_pixels_as_channels(noise):
+    torch.manual_seed(0)
+    network, image = UNet(3, width=4, depth=1, refine=True, noise=noise, shrink=2), torch.rand(2, 3, 8, 12)
+    assert network.stem[0][-1].in_channels == 12 + noise and network.out.out_channels == 12
+    found = network.raw(image)
+    whole = UNet(12, width=4, depth=1, refine=True, noise=noise)
+    whole.load_state_dict(network.state_dict())
+    blocks = torch.stack([image[:, c, i::2, j::2] for c in range(3) for i in range(2) for j in range(2)], 1)
+    expected = whole.raw(blocks)
+    for c in range(3):
+        for i in range(2):
+            for j in range(2):
+                torch.testing.assert_close(found[:, c, i::2, j::2], expected[:, 4 * c + 2 * i + j])
+    assert network(image).shape == image.shape and network(image[:0]).shape == (0, 3, 8, 12)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+def test_with_a_slope_no_feature_dies(slope):
+    network, image = UNet(1, width=4, depth=1, norm="none", refine=True, slope=slope), torch.rand(2, 1, 8, 8)
+    last = network.refine[0][-1]
+    torch.nn.init.constant_(last.bias, -50.0)  # far below 0 in every pixel
+    network.raw(image).sum().backward()
+    assert (float(last.weight.grad.abs().sum()) > 0) == (slope > 0)
+
+
 def test_noise_is_seen_as_constant_channels():
     torch.manual_seed(0)
     network, image = UNet(1, width=4, residual=True, noise=2), torch.rand(3, 1, 8, 8)

@@ -18,11 +18,14 @@ class Critic(nn.Module):
         image_shape: (C, H, W).
         width: channels of the first level; level l has (l + 1) * width.
         levels: halvings.
+        shrink: side of the blocks of pixels that it works on as channels, so that no pixel is lost; it divides the sides.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], *, width: int = 32, levels: int = 3) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], *, width: int = 32, levels: int = 3, shrink: int = 1
+    ) -> None:
         super().__init__()
-        channels, height, side = image_shape
+        self.shrink, channels, height, side = shrink, image_shape[0] * shrink**2, *(s // shrink for s in image_shape[1:])
         self.layers = nn.ModuleList()
         for level in range(levels):
             outer = width * (level + 1)
@@ -34,7 +37,7 @@ class Critic(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return (N,) logits."""
-        x = image
+        x = F.pixel_unshuffle(image, self.shrink)
         for layer in self.layers:
             x = layer(F.leaky_relu(x, 0.3))
         logit: Tensor = self.out(x.flatten(1)).squeeze(1)

@@ -29,27 +29,33 @@ class UNet(nn.Module):
             features are upsampled from half the resolution.
         residual: whether the network predicts the change and starts as the identity, instead of the whole image.
         noise: numbers an image that say which of several answers to give; each is seen as a constant channel.
+        slope: of the ReLUs below 0; above 0 none can die, which without a norm and at high rates they do.
+        shrink: side of the blocks of pixels that the network works on as channels: 2 costs a quarter, for large images.
     """
 
     def __init__(
         self, channels: int, *, width: int = 16, depth: int = 2, norm: Norm = "affine", refine: bool = False,
-        residual: bool = False, noise: int = 0,
+        residual: bool = False, noise: int = 0, slope: float = 0.0, shrink: int = 1,
     ) -> None:
         super().__init__()
-        self.factor, self.adds, self.noise = 2**depth, residual, noise
+        self.factor, self.adds, self.noise, self.shrink = shrink * 2**depth, residual, noise, shrink
+        channels *= shrink**2
+        def block(inner: int, outer: int) -> nn.Sequential:
+            return _block(inner, outer, norm, slope)
+
         widths = [width * 2**level for level in range(depth + 1)]
-        self.stem = nn.Sequential(_block(channels + noise, width, norm), _block(width, width, norm))
-        self.down = nn.ModuleList(_block(a, b, norm) for a, b in itertools.pairwise(widths))
+        self.stem = nn.Sequential(block(channels + noise, width), block(width, width))
+        self.down = nn.ModuleList(block(a, b) for a, b in itertools.pairwise(widths))
         self.residual = nn.ModuleList(
-            nn.Sequential(*(_block(b, b, norm) for _ in range(3))) for b in widths[1:]
+            nn.Sequential(*(block(b, b) for _ in range(3))) for b in widths[1:]
         )
         self.up = nn.ModuleList()
         inner = widths[-1]
         for level in reversed(range(depth)):
             outer = widths[level]
-            self.up.append(nn.Sequential(_block(inner, outer, norm), _block(outer, outer, norm)))
+            self.up.append(nn.Sequential(block(inner, outer), block(outer, outer)))
             inner = 2 * outer
-        self.refine = nn.Sequential(_block(inner, width, norm), _block(width, width, norm)) if refine else None
+        self.refine = nn.Sequential(block(inner, width), block(width, width)) if refine else None
         self.out = nn.Conv2d(width if refine else inner, channels, 1)
         glorot(self)
         if residual:
@@ -69,12 +75,14 @@ class UNet(nn.Module):
         """
         if image.shape[-1] % self.factor or image.shape[-2] % self.factor:
             raise ValueError(f"image: expected sides that are multiples of {self.factor} for depth "
-                             f"{self.factor.bit_length() - 1}, got {tuple(image.shape[-2:])}; resize or choose a "
-                             "smaller depth")  # fmt: skip
-        x = image
+                             f"{len(self.down)}{f' and shrink {self.shrink}' if self.shrink > 1 else ''}, got "
+                             f"{tuple(image.shape[-2:])}; resize or choose a smaller depth")  # fmt: skip
+        if not len(image):  # which pixel_unshuffle leaves in its shape
+            return image.float()
+        x = F.pixel_unshuffle(image, self.shrink)
         if self.noise:  # not negative: the first block starts with a ReLU
             given = image.new_full((len(image), self.noise), 0.5) if noise is None else noise.to(image.dtype)
-            x = torch.cat([image, given[:, :, None, None].expand(-1, -1, *image.shape[-2:])], 1)
+            x = torch.cat([x, given[:, :, None, None].expand(-1, -1, *x.shape[-2:])], 1)
         x = self.stem(x)
         skips = [x]
         for down, residual in zip(self.down, self.residual):
@@ -87,13 +95,13 @@ class UNet(nn.Module):
             x = torch.cat([skips.pop(), x], 1)
         if self.refine is not None:
             x = self.refine(x)
-        out: Tensor = self.out(x).float()
-        return out
+        return F.pixel_shuffle(self.out(x).float(), self.shrink)
 
 
-def _block(inner: int, outer: int, norm: Norm) -> nn.Sequential:
-    # in place on what the norm made; without a norm it would overwrite a skip
-    layers: list[nn.Module] = [nn.ReLU(inplace=norm != "none"), nn.Conv2d(inner, outer, 3, padding=1)]
+def _block(inner: int, outer: int, norm: Norm, slope: float) -> nn.Sequential:
+    inplace = norm != "none"  # on what the norm made; without a norm it would overwrite a skip
+    rectifier = nn.LeakyReLU(slope, inplace) if slope else nn.ReLU(inplace)
+    layers: list[nn.Module] = [rectifier, nn.Conv2d(inner, outer, 3, padding=1)]
     if norm != "none":
         layers.insert(0, nn.BatchNorm2d(inner, eps=1e-3) if norm == "batch" else Affine(inner))
     return nn.Sequential(*layers)
