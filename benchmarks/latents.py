@@ -19,13 +19,14 @@ from benchmarks.runner import figures as as_json
 from benchmarks.tables.medxgan_brain import TABLE
 from benchmarks.training import Workshop, cache, train_classifier
 from obverse.baselines.attribution import GradCAM, IntegratedGradients
+from obverse.baselines.latent_gradients import LatentGradients
 from obverse.checkpoint import write_json
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset
 from obverse.evaluation import evaluate
 from obverse.explainer import Explainer
-from obverse.inversion import Inversion
-from obverse.methods.medxgan import LatentGradients, MedXGAN
+from obverse.latent.inversion import Inversion
+from obverse.methods.medxgan import MedXGAN
 from obverse.metrics.base import Context
 from obverse.metrics.calibration import FALL
 from obverse.metrics.distances import kernel_distance

@@ -21,8 +21,8 @@ LEVELS = [
     {"__init__", "__main__", "cli", "commands", "app"},
     {"report", "evaluation", "compare", "audit", "opened"},
     {"methods", "baselines", "metrics"},
-    {"explainer", "generative", "models", "inversion", "training", "search", "losses", "classification", "batches", "state",
-     "translation", "latent_search", "latent_gradients", "pairs", "domains", "perception", "refinement", "rejection"},
+    {"explainer", "generative", "models", "latent", "translation", "training", "search", "losses", "classification",
+     "batches", "state"},
     {"classifier", "explanation", "data", "checkpoint", "runs", "progress", "networks", "modules", "settings", "figures"},
 ]
 COMMANDS = {"__main__.py", "cli.py", "cli", "commands", "app"}  # nothing else imports them, and they alone may print

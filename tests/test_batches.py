@@ -3,10 +3,18 @@
 import pytest
 import torch
 
-from obverse.batches import Batches
+from obverse.batches import Batches, Step
 from tiny_core import Toy, bright_data
 
 CPU = torch.device("cpu")
+
+
+def test_a_falling_rate_by_hand():
+    # 10 steps, of which the last 4 fall: 6 -> 1, 7 -> 0.1 + 0.9 * 3/4, 8 -> 2/4, 9 -> 1/4
+    found = [Step(index, 10, 0, 2).falling(0.4) for index in range(10)]
+    assert found == pytest.approx([1.0] * 7 + [0.775, 0.55, 0.325])
+    assert [Step(index, 10, 0, 2).falling(0.0) for index in (0, 8)] == [1.0, 1.0]
+    assert Step(7, 8, 0, 2).falling(0.5, to=0.02) == pytest.approx(0.02 + 0.98 / 4)
 
 
 class Weighted(Toy):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from obverse import checkpoint
-from obverse.checkpoint import load_tensors, read_json, save_folder, settled, write_json
+from obverse.checkpoint import load_tensors, read_json, save_folder, saved, settled, write_json
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -125,3 +125,15 @@ def test_damaged_json(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read_json(path)
+
+
+def test_what_was_trained_lies_in_a_folder_of_its_own_or_in_the_best_of_a_run(tmp_path):
+    run = tmp_path / "run"
+    save_folder(run, {}, {"settings": {"method": "whole"}})
+    assert saved(run) == (run, {"method": "whole"})
+    save_folder(run / "best", {}, {"settings": {"method": "best"}})
+    assert saved(str(run)) == (run / "best", {"method": "best"})
+    (run / "best").rename(run / "best.old")  # a crash between two renames
+    assert saved(run) == (run / "best", {"method": "best"})
+    with pytest.raises(FileNotFoundError, match=r"settings\.json is missing"):
+        saved(tmp_path / "nothing")

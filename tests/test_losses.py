@@ -8,9 +8,11 @@ from torch import nn
 
 from obverse.losses import (
     class_loss,
+    divergence_each,
     energy_distance,
     fake_loss,
     gradient_penalty,
+    l1_each,
     l1_l2,
     mask_entropy,
     mask_smoothness,
@@ -94,15 +96,30 @@ def test_gradient_penalty_leaves_the_images_alone():
     assert critic[1].weight.grad.abs().sum() > 0
 
 
-def test_energy_distance_of_two_sets_of_images_pair_by_pair():
+def test_l1_of_each_image_by_hand():
+    image, made = torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
+    made[1, 0, 0] = torch.tensor([0.4, -0.8])
+    torch.testing.assert_close(l1_each(image, made), torch.tensor([0.0, 0.3]))
+
+
+def test_divergence_of_each_posterior():
+    posterior, logits = torch.tensor([[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]]), torch.tensor([[0.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
+    # 1/4 log (1/4 / 1/2) + 3/4 log (3/4 / 1/2); -log (1 / (1 + e^2)), as 0 log 0 is 0; the same distribution
+    by_hand = [0.25 * math.log(0.5) + 0.75 * math.log(1.5), math.log(1 + math.exp(2)), 0.0]
+    torch.testing.assert_close(divergence_each(posterior, logits), torch.tensor(by_hand))
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_energy_distance_of_two_sets_of_images_pair_by_pair(power):
     one, other = torch.rand(4, 1, 2, 3), torch.rand(3, 1, 2, 3) + 0.5
 
     def apart(x, y):
-        return math.sqrt(sum((a - b) ** 2 for a, b in zip(x.flatten().tolist(), y.flatten().tolist())) / 6)
+        changes = [abs(a - b) ** power for a, b in zip(x.flatten().tolist(), y.flatten().tolist())]
+        return (sum(changes) / 6) ** (1 / power)
 
     between = sum(apart(x, y) for x in one for y in other) / 12
     within = [sum(apart(x, y) for x in images for y in images) / (len(images) * (len(images) - 1)) for images in (one, other)]
-    assert energy_distance(one, other).item() == pytest.approx(2 * between - sum(within), rel=1e-4)
+    assert energy_distance(one, other, power=power).item() == pytest.approx(2 * between - sum(within), rel=1e-4)
 
 
 def test_energy_distance_is_0_on_average_between_halves_of_one_set():

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import pytest
+from torch import nn
 
-from obverse.settings import plain, restore, settings_as_json
+from obverse.settings import check_choices, named, plain, restore, settings_as_json
 
 
 @dataclass(kw_only=True)
@@ -34,6 +36,25 @@ def test_there_and_back():
 def test_an_unknown_setting_is_named():
     with pytest.raises(ValueError, match=r"speed: Outer has no such hyperparameter; it was saved by another version"):
         restore(Outer, {"speed": 1})
+
+
+def test_a_word_that_is_no_choice_is_refused():
+    @dataclass
+    class Filled:
+        name: ClassVar[str] = "filled"
+        fill: Literal["black", "blur"] = "black"
+        size: int = 1
+
+    check_choices(Filled("blur"))
+    with pytest.raises(ValueError, match="fill: expected one of 'black', 'blur' for filled, got 'grey'; pass one of these"):
+        check_choices(Filled("grey"))
+
+
+def test_a_class_by_name():
+    table = {"inner": "test_settings_elsewhere:Inner", "batch norm": "torch.nn:BatchNorm2d"}
+    assert named(table, "batch norm", "layer", "read on") is nn.BatchNorm2d
+    with pytest.raises(ValueError, match="layer: expected one of inner, batch norm, got 'outer'; read on"):
+        named(table, "outer", "layer", "read on")
 
 
 def test_plain_values():

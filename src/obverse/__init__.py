@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from obverse.explanation import Explanation as Explanation
     from obverse.explanation import NotApplicable as NotApplicable
     from obverse.generative import GenerativeModel as GenerativeModel
-    from obverse.inversion import invert as invert
+    from obverse.latent.inversion import invert as invert
     from obverse.methods import METHODS as METHODS
     from obverse.methods import load as load
     from obverse.methods.c3lt import C3LT as C3LT
@@ -95,7 +95,7 @@ _PUBLIC = {
     "compare": "compare",
     "evaluate": "evaluation",
     "fit": "training",
-    "invert": "inversion",
+    "invert": "latent.inversion",
     "load": "methods",
     "load_model": "models",
     "minimise": "search",

@@ -47,6 +47,11 @@ class Step:
         """Return uniform noise in [0, 1) of the shape of `like`, whose first axis is the batch or one group of it."""
         return self._draw(torch.rand, like.shape)
 
+    def falling(self, share: float, *, to: float = 0.1) -> float:
+        """Return what a learning rate is multiplied by that falls linearly to `to` over the last `share` of the run."""
+        left = (self.total - self.index) / max(self.total * share, 1)
+        return min(1.0, to + (1 - to) * left)
+
     def _draw(self, draw: Any, shape: torch.Size) -> Tensor:
         # the whole batch's noise, then this process's rows of every group
         rows, blocks = shape[0], self.blocks if shape[0] == self.rows else 1

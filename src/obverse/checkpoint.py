@@ -65,6 +65,18 @@ def settled(folder: Path) -> Path:
     return folder
 
 
+def saved(folder: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Return where something trained lies, `folder` itself or the best of a run folder, and its settings.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: settings that are no JSON object.
+    """
+    best = settled(Path(folder) / "best")
+    found = best if best.is_dir() else Path(folder)
+    return found, read_json(found / "settings.json")
+
+
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 

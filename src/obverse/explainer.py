@@ -13,12 +13,13 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from obverse.checkpoint import load_tensors, read_json, settled
+from obverse.checkpoint import load_tensors, saved
 from obverse.classifier import WITHOUT_GRADIENT, Classifier
 from obverse.data.base import Dataset, check_images
 from obverse.explanation import Explanation, NotApplicable, as_saved
 from obverse.generative import GenerativeModel
-from obverse.settings import restore, settings_as_json
+from obverse.losses import l1_each
+from obverse.settings import check_choices, restore, settings_as_json
 from obverse.training import Trainable
 
 Target = int | str | Tensor | None
@@ -43,6 +44,17 @@ class Query:
     answer: Tensor
     seed: int
     posterior: Tensor | None = None
+
+    @property
+    def asked(self) -> Tensor:
+        """(M,) bool, the rows that are not decided as asked already."""
+        return self.source != self.target
+
+    def rows(self, where: Tensor) -> tuple[Tensor, ...]:
+        """Return the numbers of the rows that `where` (M,) marks, few at a time on a CPU (see `networks.blocks.in_parts`)."""
+        found = where.nonzero().flatten()
+        parts: tuple[Tensor, ...] = found.split(64 if found.device.type == "cpu" else max(len(found), 1))
+        return parts
 
     def normal(self, *shape: int) -> Tensor:
         """Return (M, *shape) standard normal noise that depends on seed and answer only, not on batch mates."""
@@ -81,6 +93,7 @@ class Explainer(ABC):
         classifier: the frozen model under explanation.
 
     Raises:
+        ValueError: a part for other images, or a setting that is none of the words it can be.
         NotApplicable: the method needs a gradient and the classifier has none.
     """
 
@@ -92,6 +105,7 @@ class Explainer(ABC):
     has_knob: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.needs_gradient and not self.classifier.has_gradient:
             raise NotApplicable(f"{self.name}: needs the classifier's gradient, which a black box does not have; "
                                 f"use one that needs none: {WITHOUT_GRADIENT}")  # fmt: skip
@@ -306,7 +320,7 @@ class LearnedExplainer(Explainer, Trainable):
             if rows.counterfactual is None:
                 raise NotApplicable(f"{self.name}: makes no counterfactual, so it needs a validate of its own")
             valid += float(rows.valid.sum())
-            distance += float((rows.counterfactual - rows.image).abs().flatten(1).mean(1).sum())
+            distance += float(l1_each(rows.counterfactual, rows.image).sum())
             count += len(rows)
         return 1 - valid / count + distance / count
 
@@ -335,9 +349,7 @@ class LearnedExplainer(Explainer, Trainable):
             FileNotFoundError: nothing there.
             ValueError: of another method, or trained for another classifier or with other parts.
         """
-        folder = Path(folder)
-        folder = folder / "best" if settled(folder / "best").is_dir() else folder
-        settings = read_json(folder / "settings.json")
+        folder, settings = saved(folder)
         if settings["method"] != cls.name:
             raise ValueError(f"{folder}: holds {settings['method']!r}, expected {cls.name!r}; load it with its own "
                              "class, or with obverse.load(folder)")  # fmt: skip

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,11 +14,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from obverse.checkpoint import load_tensors, read_json, settled
+from obverse.checkpoint import load_tensors, saved
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, check_images
 from obverse.explanation import NotApplicable
-from obverse.modules import frozen
+from obverse.modules import frozen, networks_from
 from obverse.networks.blocks import in_parts
 from obverse.settings import restore, settings_as_json
 from obverse.training import Trainable
@@ -73,6 +74,18 @@ class GenerativeModel(ABC):
         return self.latent_size
 
     # ------------------------------------------------------------------ what a user calls
+
+    def index(self, name: str) -> int:
+        """Return the number of a class that a conditional model can be asked for.
+
+        Raises:
+            ValueError: it does not know the class.
+        """
+        known = self.classes or ()
+        if name not in known:
+            raise ValueError(f"model: {self.name} cannot be asked for {name!r}, it knows {', '.join(known[:8])}"
+                             f"{', ...' if len(known) > 8 else ''}; name the classifier's classes like the model's")  # fmt: skip
+        return known.index(name)
 
     def sample(self, count: int, *, target: int | None = None, seed: int = 0) -> Tensor:
         """Return (count, latent_size) latents from the prior, a function of the seed.
@@ -203,11 +216,12 @@ class LearnedModel(GenerativeModel, Trainable):
         """Return the networks."""
         return [self.networks]
 
-    def place(self, networks: dict[str, nn.Module], device: torch.device | None = None) -> None:
-        """Hold these networks ready for use, on CUDA if there is one and no other device is named."""
+    def place(
+        self, make: Callable[[], Mapping[str, nn.Module]], *, seed: int, device: torch.device | None = None
+    ) -> None:
+        """Hold the networks that `make` builds, with weights from the seed, on CUDA if there is one and no other is named."""
         device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.networks = nn.ModuleDict(networks).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.networks.eval()
+        self.networks = networks_from(make, seed=seed, device=device)
 
     def watch(self, classifier: Classifier | None) -> None:
         """Remember the classifier that training asks.
@@ -244,9 +258,7 @@ class LearnedModel(GenerativeModel, Trainable):
             FileNotFoundError: nothing there.
             ValueError: a model of another kind.
         """
-        folder = Path(folder)
-        folder = folder / "best" if settled(folder / "best").is_dir() else folder
-        settings = read_json(folder / "settings.json")
+        folder, settings = saved(folder)
         if settings["method"] != cls.name:
             raise ValueError(f"{folder}: holds {settings['method']!r}, expected {cls.name!r}; load it with its own "
                              "class, or with obverse.load_model(folder)")  # fmt: skip

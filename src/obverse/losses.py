@@ -25,7 +25,7 @@ def class_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def real_loss(logit: Tensor) -> Tensor:
-    """L_bce(1, D(x)) = softplus(-logit) of SyCE eqs 10 and 21."""
+    """L_bce(1, D(x)) = softplus(-logit) of SyCE eqs 10 and S21."""
     return F.softplus(-logit.float()).mean()
 
 
@@ -58,7 +58,7 @@ def real_penalty(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
-    """Mean of (||gradient of the logit|| - 1)^2 between real and fake images (Gulrajani et al.; SyCE eq. 22).
+    """Mean of (||gradient of the logit|| - 1)^2 between real and fake images (Gulrajani et al.; SyCE eq. S22).
 
     Args:
         critic: images to (N,) logits.
@@ -69,6 +69,19 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     (gradient,) = torch.autograd.grad(critic(between).float().sum(), between, create_graph=True)
     penalty: Tensor = (gradient.float().flatten(1).norm(dim=1) - 1).square().mean()
     return penalty
+
+
+def l1_each(image: Tensor, other: Tensor) -> Tensor:
+    """Mean absolute difference of each image from another, (N,); of an image and what a method makes of it the residual."""
+    return (image - other).abs().flatten(1).mean(1)
+
+
+def divergence_each(posterior: Tensor, logits: Tensor) -> Tensor:
+    """KL(p || q) of each row, (N,), between posteriors p (N, K) and the softmax q of logits (N, K).
+
+    It differs from the cross entropy of the two, or for two classes the BCE, by what does not depend on the logits.
+    """
+    return (torch.xlogy(posterior, posterior) - posterior * logits.float().log_softmax(1)).sum(1)
 
 
 def mask_entropy(mask: Tensor) -> Tensor:
@@ -107,15 +120,18 @@ def shared_change(one: Tensor, other: Tensor, image: Tensor) -> Tensor:
     return (1 - apart / moved.clamp_min(1e-6)).mean()
 
 
-def energy_distance(one: Tensor, other: Tensor) -> Tensor:
-    """Energy distance of two sets of images, from the root mean squared differences of their pixels; 0 for equal sets.
+def energy_distance(one: Tensor, other: Tensor, *, power: float = 2.0) -> Tensor:
+    """Energy distance of two sets of images, in units of a pixel; about 0 for sets from one distribution.
 
-    2 E|x - y| - E|x - x'| - E|y - y'| (Szekely and Rizzo), unbiased, so that it may fall a little below 0.
+    2 E|x - y| - E|x - x'| - E|y - y'| (Szekely and Rizzo), unbiased, so that it may fall a little below 0. |x - y| is the
+    root of the mean of the pixels' differences to a power: 2 for the root mean square, 1 for the mean absolute one.
 
     Args:
         one, other: (N, ...) and (M, ...), at least two of each.
+        power: 1 or 2.
     """
     one, other = one.flatten(1).float(), other.flatten(1).float()
-    within = [torch.cdist(x, x).sum() / (len(x) * (len(x) - 1)) for x in (one, other)]
-    distance: Tensor = (2 * torch.cdist(one, other).mean() - within[0] - within[1]) / one.shape[1] ** 0.5
+    within = [torch.cdist(x, x, p=power).sum() / max(len(x) * (len(x) - 1), 1) for x in (one, other)]
+    between = torch.cdist(one, other, p=power).mean()
+    distance: Tensor = (2 * between - within[0] - within[1]) / one.shape[1] ** (1 / power)
     return distance

@@ -1,14 +1,24 @@
-"""What a classifier's module must be: filled or read from disk, frozen, and reached by the image's gradient."""
+"""Modules made from a seed, filled or read from disk, frozen, and whether the image's gradient reaches their output."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from obverse.networks.classifiers import build
+
+
+def networks_from(make: Callable[[], Mapping[str, nn.Module]], *, seed: int, device: torch.device) -> nn.ModuleDict:
+    """Return what `make` builds, ready for use; the weights come from the seed, and the global random state stays."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        networks = nn.ModuleDict(make())
+    placed: nn.ModuleDict = networks.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return placed
 
 
 def own_architecture(settings: dict[str, object], path: Path) -> nn.Module:

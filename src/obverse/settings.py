@@ -1,15 +1,34 @@
-"""The settings of a dataclass as JSON, and back."""
+"""What is named in files and on the command line: the settings of a dataclass as JSON, and classes by name."""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
-from typing import Any
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Literal
 
 
 def settings_as_json(what: Any) -> dict[str, Any]:
     """Return the keyword fields of a dataclass, which are its hyperparameters, as JSON can hold them."""
     return {f.name: plain(getattr(what, f.name)) for f in dataclasses.fields(what) if f.init and f.kw_only}
+
+
+def check_choices(what: Any) -> None:
+    """Raise unless every field of a dataclass that is one of a few words is one of them.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    try:
+        hints = typing.get_type_hints(type(what))
+    except NameError:  # an explainer of the user's own, with types that only a type checker imports
+        return
+    for field in dataclasses.fields(what):
+        choices = typing.get_args(hints[field.name]) if typing.get_origin(hints[field.name]) is Literal else ()
+        if choices and getattr(what, field.name) not in choices:
+            raise ValueError(f"{field.name}: expected one of {', '.join(map(repr, choices))} for {what.name}, got "
+                             f"{getattr(what, field.name)!r}; pass one of these")  # fmt: skip
 
 
 def restore(cls: type, settings: dict[str, Any]) -> dict[str, Any]:
@@ -28,6 +47,24 @@ def restore(cls: type, settings: dict[str, Any]) -> dict[str, Any]:
             value = hint(**restore(hint, value))
         values[key] = tuple_of(value)
     return values
+
+
+def named(table: Mapping[str, str], name: str, what: str, remedy: str) -> Any:
+    """Return the class that a table names "module:class"; it is imported now.
+
+    Args:
+        table: name to "module:class".
+        name: of the class.
+        what: the argument that named it, for the message.
+        remedy: what to do about an unknown name.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name not in table:
+        raise ValueError(f"{what}: expected one of {', '.join(table)}, got {name!r}; {remedy}")
+    module, _, attribute = table[name].partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """The workbench: what is opened, kept and refused."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from obverse.app import state
 from obverse.app.state import BUNDLED, Workbench
-from obverse.app.survey import FILTERS, SORTS, Survey, survey
+from obverse.app.survey import FILTERS, SORTS, Survey, first_rows, survey
 from tiny import explanation_of
 
 
@@ -89,9 +90,18 @@ def test_reports_named_are_shown_beside(tmp_path):
 
 
 def test_a_report_of_a_selection(bench):
-    name, page = bench.written[bench.report("lesions", [4, 9, 11], None)]
+    name, page = bench.written[bench.report("lesions", [9, 4, 11], None, "wrong decisions")]
     assert name == "obverse-lesions.html" and page.count("<article") == 3
-    assert all(f"image {place}:" in page for place in range(3))
+    assert re.findall(r"<span>(image \d+):", page) == [
+        "image 9",
+        "image 4",
+        "image 11",
+    ]  # as in Explore, in their order
+    assert "cyce on 3 images of lesions test" in page and "a selection of 3 of 400 images (wrong decisions)" in page
+    assert "the images: image 9, image 4, image 11" in page and "drawn with a fixed seed" not in page
+    assert 'alt="the image of image 9"' in page
+    with pytest.raises(ValueError, match="report: expected at least one image, got none; choose another filter"):
+        bench.report("lesions", [], None)
     own = bench.own("scan.png", bench.picture(3).sample.image, ("read with care",))
     _, page = bench.written[
         bench.report("lesions", own, 1 - int(bench.answer("lesions", own, None).explanation.source))
@@ -126,6 +136,13 @@ def by_hand() -> Survey:
 )  # fmt: skip
 def test_sorting(sort, rows):
     assert by_hand().rows(sort, FILTERS[0]) == rows
+
+
+def test_the_first_rows_in_the_order_of_the_data_need_no_explanation(bench, monkeypatch):
+    monkeypatch.setattr("obverse.app.survey.survey", lambda *_: by_hand())
+    assert first_rows(bench, "lesions", SORTS[0], FILTERS[0], 50) == list(range(50))
+    assert first_rows(bench, "lesions", SORTS[4], FILTERS[0], 3) == [1, 3, 2]
+    assert first_rows(bench, "lesions", SORTS[0], FILTERS[2], 3) == [2]
 
 
 def test_filters():

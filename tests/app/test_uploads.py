@@ -1,6 +1,7 @@
 """Uploads: looked at before they are decoded, decoded where they can do no harm."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -51,6 +52,15 @@ def test_colour_and_several_pictures_are_said(tmp_path):
 def test_what_is_no_picture_is_refused(files, name, message):
     with pytest.raises(ValueError, match=message):
         checked(files[name], SHAPE)
+
+
+@pytest.mark.parametrize(("name", "module"), [("scan.dcm", "pydicom"), ("head.nii", "nibabel")])
+def test_without_the_extra_medical_it_says_what_to_install(tmp_path, monkeypatch, name, module):
+    nifti = (348).to_bytes(4, "little") + bytes(340) + b"n+1\0" + bytes(200)
+    (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(200) if module == "pydicom" else nifti)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ValueError, match=rf"needs {module}.*; pip install 'obverse\[medical\]'"):
+        checked(tmp_path / name, SHAPE)
 
 
 def test_large_files_are_refused_unread(tmp_path, monkeypatch):

@@ -198,6 +198,7 @@ def test_where_nothing_is_asked_the_best_other_class_stands_for_the_target():
         (lambda: IntegratedGradients(classifier(), Identity(classifier(gain=1.0)), baseline="counterfactual"),
          ValueError, "identity explains another classifier"),
         (lambda: SmoothGrad(classifier(), copies=0), ValueError, "copies: expected more than 0 for smoothgrad, got 0"),
+        (lambda: Occlusion(classifier(), fill="grey"), ValueError, "fill: expected one of .black., .mean., .blur. for occlusion"),
         (lambda: Occlusion(classifier(), patch=13), ValueError,
          "expected 1 <= stride <= patch <= 12 pixels, got stride 2"),
         (lambda: Occlusion(classifier(), patch=3, stride=4), ValueError, "got stride 4 and patch 3"),

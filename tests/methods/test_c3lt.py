@@ -10,7 +10,7 @@ from obverse.batches import Step
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, MemoryDataset
 from obverse.explanation import NotApplicable
-from obverse.inversion import invert
+from obverse.latent.inversion import invert
 from obverse.methods.c3lt import C3LT, change_mask
 from obverse.training import fit
 from tiny_core import SHAPE, bright_classifier, bright_data
@@ -485,7 +485,7 @@ def test_saved_and_loaded_it_answers_alike(images, tmp_path):
         ({"smoothness": -1.0}, "expected weights of at least 0"),
         ({"steps": 0}, "steps, halvings, refine_steps, least_acceptance: expected at least 1"),
         ({"least_acceptance": 0.0}, r"a share in \(0, 1\), got 1, 7, 0, 0"),
-        ({"step": "big"}, "step: expected 'residual' or 'plain', got 'big'"),
+        ({"step": "big"}, "step: expected one of 'residual', 'plain' for c3lt, got 'big'"),
         ({"confidence": 1.0}, "confidence: expected a probability between 0 and 1, got 1"),
         ({"layers": ("conv9",)}, "layers: expected names of modules of Blocks such as conv1, .*, got 'conv9'"),
         ({"pairs": (("dark", "grey"),)}, "expected one of 'dark', 'bright' or an index below 2, got 'grey'"),

@@ -87,7 +87,7 @@ def test_every_term_equals_its_equation(kind):
     cycled = g(adversary, target, source)
     expected = {
         "adversarial_class": 0.7 * cross_entropy(explainer.classifier, adversary, target),  # eq. 9
-        "realism": 0.6 * bce([1] * 12, critic(adversary, target).sigmoid().tolist()),  # eq. 21
+        "realism": 0.6 * bce([1] * 12, critic(adversary, target).sigmoid().tolist()),  # eq. S21
         "cycle": 3.0 * distance(x, cycled),  # eq. 13
         "cycle_class": 0.9 * cross_entropy(explainer.classifier, cycled, source),  # eq. 14
     }

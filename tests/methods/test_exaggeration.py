@@ -335,6 +335,28 @@ def test_the_knob_at_a_centre_between_two_and_beyond_the_ends(images):
     assert all((a - b).abs().max() > 1 / 255 for a, b in ((between[0], between[1]), (between[1], between[2])))
 
 
+@pytest.mark.parametrize("asked", [0.1, 0.3, 0.62, 0.9])
+def test_a_searched_knob_gives_the_posterior_that_was_asked_for(asked, images, monkeypatch):
+    def curved(self, latent, position):
+        value = 0.2 + 0.6 * (position / 3) ** 3
+        return value.view(-1, 1, 1, 1).expand(-1, *SHAPE)
+
+    monkeypatch.setattr(Exaggeration, "_decode", curved)
+    plain, searched = (make(search=search).at(images, asked, of="bright").posterior_after[:, 1] for search in (0, 9))
+    assert (searched - asked).abs().max() < 0.02  # a grey level of 8 bits moves this posterior by up to 0.012
+    assert (plain - asked).abs().min() > 2 * (searched - asked).abs().max()
+
+
+def test_a_searched_knob_never_does_worse_than_the_bins(images):
+    plain, searched = (make(search=search).at(images, 0.4, of="bright").posterior_after[:, 1] for search in (0, 5))
+    assert ((searched - 0.4).abs() <= (plain - 0.4).abs() + 1e-6).all()
+
+
+def test_a_searched_path_keeps_its_ends(images):
+    plain, searched = (make(search=search).path(images, frames=4, target="bright") for search in (0, 5))
+    assert torch.equal(plain[:, [0, -1]], searched[:, [0, -1]])
+
+
 def test_with_the_lower_edge_the_scale_moves_by_half_a_bin(images):
     answer = make(target="lower edge").at(images, 0.5, of="bright")
     expected = as_saved(decoded(make(), images, 2.0))
@@ -469,9 +491,9 @@ def test_colour_images_of_odd_sides_and_several_classes_through_a_view():
     assert answer.counterfactual.shape == (5, 3, 10, 13) and answer.attribution.shape == (5, 1, 10, 13)
 
 
-@pytest.mark.parametrize("settings", [{"bins": 1}, {"most": 0.5}, {"generator_every": 0}])
+@pytest.mark.parametrize("settings", [{"bins": 1}, {"most": 0.5}, {"generator_every": 0}, {"search": -1}])
 def test_impossible_settings(settings):
-    with pytest.raises(ValueError, match="bins, most, generator_every: expected at least 2, 1 and 1, got"):
+    with pytest.raises(ValueError, match="bins, most, generator_every, search: expected at least 2, 1, 1 and 0, got"):
         make(**settings)
 
 

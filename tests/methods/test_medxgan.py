@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 from obverse.baselines.controls import Identity
+from obverse.baselines.latent_gradients import LatentGradients
 from obverse.batches import Step
 from obverse.classifier import Classifier
 from obverse.data.augment import Augment
 from obverse.data.base import Sample
 from obverse.explanation import NotApplicable
 from obverse.losses import energy_distance
-from obverse.methods.medxgan import LatentGradients, MedXGAN
+from obverse.methods.medxgan import MedXGAN
 from obverse.training import fit
 from tiny_core import SHAPE, bright_classifier, bright_data
 

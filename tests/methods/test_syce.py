@@ -64,7 +64,7 @@ def equations(explainer, x, i, stable):
     cycled = other(adversary)
     found = {
         "adversarial_class": explainer.adversarial_class * bce([1 - i] * len(x), f(explainer, adversary)),  # eq. 9
-        "realism": explainer.realism * bce([1] * len(x), sigmoid_of(critic, adversary)),  # eq. 21
+        "realism": explainer.realism * bce([1] * len(x), sigmoid_of(critic, adversary)),  # eq. S21
         "cycle": explainer.cycle * distance(x, cycled),  # eq. 13
         "cycle_class": explainer.cycle_class * bce(y, f(explainer, cycled)),  # eq. 14
     }

@@ -39,7 +39,7 @@ def test_every_term_of_ssye_equals_its_equation(i):
     assert player == "generators"
     expected = {
         f"adversarial_class_{i}": 0.7 * bce([1 - i] * 2, f(explainer, g(x))),  # eq. 9, S14's g(chi_i) in chi_1-i
-        f"realism_{i}": 0.6 * bce([1, 1], sigmoid_of(critic, g(x))),  # eq. 21
+        f"realism_{i}": 0.6 * bce([1, 1], sigmoid_of(critic, g(x))),  # eq. S21
         f"symmetry_{i}": 4.0 * distance(x, g(g(x))),  # eq. S14
         f"stable_class_{i}": 0.8 * bce([i, i], f(explainer, g(g(x)))),  # S14's g^2(chi_i) in chi_i
     }
@@ -89,7 +89,7 @@ def test_every_term_of_cycsae_equals_its_equation(i):
     squares = [(a - b) ** 2 for a, b in zip(*heads, strict=True)]
     expected = {
         "adversarial_class": 0.7 * bce([1 - i] * 2, f(explainer, adversary)),  # eq. 9 with g^a
-        "realism": 0.6 * bce([1, 1], sigmoid_of(explainer.networks[f"critic_{1 - i}"], adversary)),  # eq. 21
+        "realism": 0.6 * bce([1, 1], sigmoid_of(explainer.networks[f"critic_{1 - i}"], adversary)),  # eq. S21
         "symmetry": 4.0 * distance(x, stable),  # eq. S18, first term
         "stable_class": 0.8 * bce([i, i], f(explainer, stable)),  # S18's g^s(chi_i) in chi_i
         "cycle": 3.0 * distance(x, cycled),  # eq. 13 with g^a

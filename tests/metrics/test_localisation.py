@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, f1_score, jaccard_score
 from obverse.data.base import Sample
 from obverse.explanation import NotApplicable
 from obverse.metrics.localisation import NCC, AveragePrecision, evidence
-from obverse.metrics.maps import Cut, average_precision, best_cut, correlation, overlap
+from obverse.metrics.maps import Cut, _dices, _halfway, average_precision, best_cut, correlation, overlap
 from obverse.metrics.overlap import Dice, IoU
 from tiny import corner_classifier, explanation_of
 
@@ -102,6 +102,15 @@ def test_the_cut_finds_the_best_threshold_and_polarity():
     dark = best_cut(1 - masks, masks, (1.0, -1.0))
     assert dark.sign == -1.0
     assert float(overlap(-(1 - masks) > dark.threshold, masks)[1].min()) == 1.0
+
+
+def test_all_cuts_in_one_pass_agree_with_one_after_the_other():
+    maps, masks = case(3, count=5, levels=30)  # with ties
+    masks[0] = 0
+    ordered = maps.flatten().sort(descending=True).values
+    places = torch.linspace(0, len(ordered) - 1, 40).long().unique()
+    slow = [overlap(maps > _halfway(ordered, place), masks)[1].mean() for place in places.tolist()]
+    assert torch.allclose(_dices(maps, masks, ordered, places), torch.stack(slow), atol=1e-6)
 
 
 def test_a_cut_of_constant_maps_is_defined():

@@ -32,7 +32,7 @@ def test_the_quick_ones_are_a_part():
 
 
 def test_unknown_metrics_are_refused():
-    with pytest.raises(ValueError, match=r"metrics: expected some of validity, .*, got 'beauty'"):
+    with pytest.raises(ValueError, match=r"metrics: expected one of validity, .*, got 'beauty'"):
         instances(["beauty"])
     with pytest.raises(TypeError, match="metrics: expected names or metrics, got 3"):
         instances([3])

@@ -46,6 +46,10 @@ def test_the_answer_that_changes_nothing_is_as_far_as_the_classes_are(tmp_path):
     )
     row = report.row("frechet", "lesion -> healthy")
     assert row.value == pytest.approx(row.beside["real to real, other class"], rel=0.2)
+    both, other = report.row("frechet"), report.row("frechet", "healthy -> lesion")
+    # not the distance of the pooled sets, which would be next to nothing
+    assert both.value == pytest.approx((row.n * row.value + other.n * other.value) / (row.n + other.n))
+    assert both.low <= both.value <= both.high and both.beside["floor between real images"] < 0.2 * both.value
 
 
 def test_sure_answers_are_counted_apart(tmp_path):
@@ -63,7 +67,7 @@ def test_too_few_answers_are_refused():
     report = evaluate(
         Nothing(corner_classifier()), data, reference=reference, metrics=[FrechetDistance(), KernelDistance()]
     )
-    message = "answers: a distance of sets needs at least 50 answers and real images, got 24 and 200"
+    message = "answers: a distance of sets needs at least 50 answers and real images of a class, got 12 and 100"
     assert report.skipped["Frechet distance, classifier features"].startswith(message)
     assert "Kernel" not in report.failures
     report = evaluate(Nothing(corner_classifier()), data, metrics=["frechet"])

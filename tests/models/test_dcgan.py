@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from obverse.batches import Step
 from obverse.data.base import MemoryDataset, Sample
 from obverse.models.dcgan import DCGAN
-from obverse.models.scores import energy_distance, reconstruction
+from obverse.models.scores import reconstruction, sample_distance
 from obverse.training import fit
 from tiny_core import SHAPE
 from tiny_models import bright_classifier
@@ -102,7 +102,7 @@ def test_training_moves_everything_and_betters_the_reconstruction(shape):
     assert not [k for k, v in model.networks.named_parameters() if torch.equal(before[k], v)]
     assert reconstruction(model, data).error < 0.8 * error
     assert history.best_score == pytest.approx(
-        reconstruction(model, data).error + energy_distance(model, data), abs=1e-5
+        reconstruction(model, data).error + sample_distance(model, data), abs=1e-5
     )
     picture = model.pictures(data)
     assert picture.shape == (shape[0], 3 * 16, 8 * 16)

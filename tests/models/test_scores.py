@@ -7,15 +7,9 @@ from obverse.data.base import MemoryDataset, Sample
 from obverse.explanation import NotApplicable
 from obverse.models.adapters import BigGAN
 from obverse.models.dcgan import DCGAN
-from obverse.models.scores import energy_distance, reconstruction, residual
+from obverse.models.scores import reconstruction, sample_distance
 from tiny_core import bright_data
 from tiny_models import Port, linear_model
-
-
-def test_residual_by_hand():
-    image, made = torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
-    made[1, 0, 0] = torch.tensor([0.4, 0.8])
-    torch.testing.assert_close(residual(image, made), torch.tensor([0.0, 0.3]))
 
 
 def test_reconstruction_of_known_images():
@@ -26,7 +20,7 @@ def test_reconstruction_of_known_images():
     foreign = bright_data(32)
     found = reconstruction(model, foreign)
     image = foreign[slice(None)].image
-    errors = residual(image, model.decode(model.encode(image)))
+    errors = (image - model.decode(model.encode(image))).abs().mean((1, 2, 3))
     assert found.error == pytest.approx(float(errors.mean()), abs=1e-6)
     assert found.worst == pytest.approx(float(errors.quantile(0.95)), abs=1e-6)
     said = f"reconstruction error {found.error:.4f} (mean absolute, pixels in [0, 1]) on 32 images; one in 20"
@@ -40,7 +34,7 @@ def test_what_cannot_be_measured_is_refused():
         reconstruction(linear_model(), bright_data(8).subset([]))
 
 
-def test_energy_distance_against_a_slow_sum():
+def test_the_distance_of_samples_against_a_slow_sum():
     model, data = linear_model(), bright_data(12)
     real, made = data[slice(None)].image.flatten(1), model.decode(model.sample(12)).flatten(1)
 
@@ -49,13 +43,13 @@ def test_energy_distance_against_a_slow_sum():
         return sum(float((one[i] - other[j]).abs().mean()) for i, j in pairs) / len(pairs)
 
     expected = 2 * mean(real, made, False) - mean(real, real, True) - mean(made, made, True)
-    assert energy_distance(model, data) == pytest.approx(expected, abs=1e-5)
+    assert sample_distance(model, data) == pytest.approx(expected, abs=1e-5)
 
 
-def test_energy_distance_is_nothing_for_the_models_own_images_and_more_for_others():
+def test_the_distance_of_samples_is_nothing_for_the_models_own_images_and_more_for_others():
     model = linear_model()
     own = MemoryDataset(Sample(image=model.decode(model.sample(400, seed=9)).detach()), ())
-    assert abs(energy_distance(model, own)) < 0.001 < 0.008 < energy_distance(model, bright_data(200))
+    assert abs(sample_distance(model, own)) < 0.001 < 0.008 < sample_distance(model, bright_data(200))
 
 
 def test_a_conditional_model_is_asked_for_all_its_classes():
@@ -63,7 +57,7 @@ def test_a_conditional_model_is_asked_for_all_its_classes():
     data = MemoryDataset(
         Sample(image=model.decode(torch.cat([model.sample(5, target=k, seed=2) for k in (0, 1)])).detach()), ()
     )
-    assert energy_distance(model, data) < 0.1
+    assert sample_distance(model, data) < 0.1
 
 
 def test_large_images_are_averaged_down():
@@ -79,4 +73,4 @@ def test_large_images_are_averaged_down():
     every = [(i, j) for i in range(6) for j in range(6)]
     apart = [(i, j) for i, j in every if i != j]
     expected = 2 * mean(real, made, every) - mean(real, real, apart) - mean(made, made, apart)
-    assert energy_distance(model, data) == pytest.approx(expected, abs=1e-5)
+    assert sample_distance(model, data) == pytest.approx(expected, abs=1e-5)

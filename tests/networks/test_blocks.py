@@ -1,9 +1,10 @@
 """The clip, the affine norm and the initialisation."""
 
+import pytest
 import torch
 from torch import nn
 
-from obverse.networks.blocks import Affine, clip, glorot, in_parts
+from obverse.networks.blocks import Affine, clip, from_blocks, glorot, in_parts, to_blocks
 
 
 def test_clip_is_a_clamp_in_float32():
@@ -71,3 +72,12 @@ def test_in_parts_equals_the_whole_and_keeps_the_order():
 
     assert torch.equal(in_parts(double, image, 4), image.flatten(1) * 2)
     assert sizes == [4, 4, 2]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_blocks_of_pixels_as_channels_and_back(count):
+    image = torch.rand(count, 3, 4, 6)
+    blocks = to_blocks(image, 2)
+    assert blocks.shape == (count, 12, 2, 3) and torch.equal(from_blocks(blocks, 2), image)
+    if count:
+        assert torch.equal(blocks[:, 4:8], torch.stack([image[:, 1, i::2, j::2] for i in range(2) for j in range(2)], 1))

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from obverse.figures import pixels
-from obverse.report.cards import card, data_uri
+from obverse.report.cards import card, columns, data_uri
 from obverse.report.walk import strip, walk
 from tiny import MapOnly, Negative, Truth, corner_classifier, corner_data, explanation_of
 
@@ -48,8 +48,19 @@ def test_kinds_of_answers():
     )
     lost = explanation_of(image, image, after=torch.tensor([[1.0, 0.0]]))
     assert card(lost, 0, name="", scale=1).mark == "NOT VALID" and card(lost, 0, name="", scale=1).kinds == "failed"
+    assert [card(one, 0, name="", scale=1).verdict for one in (same, lost)] == ["", "bad"] and only.verdict == ""
+    assert card(explanation_of(image, image), 0, name="", scale=1).verdict == "good"
     wrong = card(lost, 0, name="", scale=1, sample=data[1:2])
     assert wrong.wrong.startswith("labelled b: the classifier is wrong") and wrong.kinds == "failed wrong"
+
+
+def test_pictures_are_of_one_size_in_all_cards():
+    data, classifier = corner_data(), corner_classifier()
+    few = card(MapOnly(classifier).explain(data[:1].image), 0, name="", scale=1)
+    four = card(Negative(classifier).explain(data[:1].image), 0, name="", scale=1)
+    many = card(Truth(classifier, data).explain(data[:1].image), 0, name="", scale=1)
+    assert [columns(cards) for cards in ([], [few], [few, four], [four, many])] == [3, 3, 4, 3]
+    assert [bool(one.tip) for one in many.pictures] == [False, True, False, False, True]
 
 
 def test_with_many_classes_the_most_probable_are_shown():

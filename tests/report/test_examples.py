@@ -38,3 +38,14 @@ def test_the_choice_is_seeded():
 def test_fewer_than_asked_for_are_all_shown():
     assert sorted(offered(100).index.tolist()) == list(range(24))
     assert len(offered(0)) == 0
+
+
+def test_all_of_them_come_in_the_order_of_the_data():
+    few, every = offered(9), offered(100, sizes=(10, 14))
+    mixed = few.index.clone()
+    few.arrange()
+    every.arrange()
+    assert not few.complete and torch.equal(few.index, mixed)
+    assert every.complete and every.index.tolist() == list(range(24))
+    assert torch.equal(every.sample.image, corner_data()[:24].image)
+    assert torch.equal(every.explanation.image, every.sample.image)

@@ -69,6 +69,26 @@ def test_everything_is_there(page):
         assert part in page, part
 
 
+def test_settings_are_short_and_axes_are_named(page):
+    assert report_html._flat({"a": {"b": 0.9800000190734863, "c": ["x", "y"], "d": [0.0, 0.99], "e": None}}) == [
+        ("a: b", "0.98"), ("a: c", "x; y"), ("a: d", "[0.0, 0.99]")]  # fmt: skip
+    assert report_html.axes("AUPC of the target, by the method's own mask")["y"] == "posterior"
+    assert report_html.axes("else") == {"x": "", "y": ""} and "score on validation, lower is better" in page
+
+
+def test_it_says_whether_the_examples_are_all_there_are(page):
+    assert "All 24 answers that count" in page and "drawn with a fixed seed" not in page
+    chosen = render(evaluate(Negative(corner_classifier()), corner_data(), metrics=["validity"], examples=5))
+    assert "5 answers, drawn with a fixed seed" in chosen and "All 5" not in chosen
+
+
+def test_notes_on_the_data_are_said_at_the_top():
+    data = corner_data()
+    data.notes = ("three files were <damaged>",)
+    page = render(evaluate(Negative(corner_classifier()), data, metrics=["validity"]))
+    assert "three files were &lt;damaged&gt;" in page[: page.index("<h2>")]
+
+
 def test_names_are_escaped():
     data = corner_data()
     data.name = "<script>alert(1)</script>"

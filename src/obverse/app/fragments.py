@@ -15,7 +15,7 @@ from obverse.metrics import metric
 from obverse.metrics.base import ImageMetric
 from obverse.report import html
 from obverse.report.base import Report, Row, number
-from obverse.report.cards import card, data_uri
+from obverse.report.cards import card, columns, data_uri
 from obverse.report.papers import meaning
 
 COMPARED = ("posterior_gain", "l1", "changed_share", "ssim")
@@ -55,7 +55,7 @@ def compare(found: Sequence[tuple[str, Answered | str]], picture: Picture, bench
     failed = [(name, why) for name, why in found if isinstance(why, str)]
     image = data_uri(pixels(picture.sample.image[0]))
     return _render("compare.html.j2", {"cards": shown, "failed": failed, "scale": number(scale), "picture": picture,
-                   "image": image, "shape": picture.sample.image.shape})  # fmt: skip
+                   "columns": columns(one for one, _ in shown), "image": image, "shape": picture.sample.image.shape})  # fmt: skip
 
 
 def _figures(one: Answered, bench: Workbench) -> list[tuple[str, str, str]]:
@@ -71,11 +71,15 @@ def _figures(one: Answered, bench: Workbench) -> list[tuple[str, str, str]]:
                 found.append((kind.title, row.text(), meaning(row)))
     return [
         *found,
-        ("time", f"{number(one.seconds)} s", "Of this one explanation, on this machine, alone in its batch."),
+        (
+            "time",
+            f"{number(one.seconds)} s",
+            "Of this one explanation, alone in its batch; a method's first one reads, too.",
+        ),
     ]
 
 
-def gallery(survey: Survey, rows: Sequence[int], page: int, bench: Workbench) -> str:
+def gallery(survey: Survey, rows: Sequence[int], page: int, bench: Workbench, name: str) -> str:
     """Return one page of small pictures, each a button that leads to Explore."""
     answers, classes = survey.explanation, bench.classifier.classes
     shown = []
@@ -93,7 +97,7 @@ def gallery(survey: Survey, rows: Sequence[int], page: int, bench: Workbench) ->
         })  # fmt: skip
     last = max(0, (len(rows) - 1) // PER_PAGE)
     return _render("gallery.html.j2", {"shown": shown, "found": len(rows), "survey": survey, "page": page, "last": last,
-                   "width": answers.image.shape[-1]})  # fmt: skip
+                   "width": answers.image.shape[-1], "name": name, "made": answers.counterfactual is not None})  # fmt: skip
 
 
 def scores(name: str, report: Report | None) -> str:

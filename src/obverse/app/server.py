@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import inspect
 import json
 import logging
 import os
 import re
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -159,6 +161,30 @@ async def _refuse(send: Send, status: int, why: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def _import_gradio() -> None:
+    """Import gradio without what takes half of its time and is of no use to a server.
+
+    It writes the type stubs beside its own components anew, except for those that come from no file; and it looks for a
+    notebook, which imports all of IPython where that is installed.
+    """
+    if "gradio" in sys.modules:
+        return
+    if "IPython" not in sys.modules:
+        sys.modules["IPython"] = None  # type: ignore[assignment]  # to be taken as not installed
+    original = inspect.getfile
+
+    def getfile(of: Any) -> str:
+        if type(of).__name__ == "ComponentMeta" or getattr(of, "__name__", "") == "BlocksEvents":
+            raise OSError("its stub is not wanted")
+        return original(of)
+
+    inspect.getfile = getfile  # type: ignore[assignment]
+    try:
+        import gradio  # noqa: F401
+    finally:
+        inspect.getfile = original
+
+
 def application(bench: Workbench, *, local: bool = True) -> ASGIApp:
     """Return the whole app, gate included.
 
@@ -171,7 +197,8 @@ def application(bench: Workbench, *, local: bool = True) -> ASGIApp:
     if "GRADIO_TEMP_DIR" not in os.environ:
         os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="obverse-uploads-")  # for this user alone
         atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
-    import gradio as gr  # takes seconds, and reads the environment
+    _import_gradio()  # after the environment is set, which it reads
+    import gradio as gr
     from fastapi import FastAPI
 
     from obverse.app.page import MOST_WAITING, page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import secrets
@@ -246,21 +247,44 @@ class Workbench:
                                           validation=self._thresholds, metrics=SCORED, examples=0)  # fmt: skip
         return self.reports[name]
 
-    def report(self, name: str, rows: Sequence[int] | Picture, target: int | None) -> str:
+    def selection(self, rows: Sequence[int], chosen: str = "") -> Dataset:
+        """Return some images as a data set whose name and notes say that, and which, they are.
+
+        Args:
+            rows: images of the data set.
+            chosen: how they were chosen.
+        """
+        names = [self.picture(row).name for row in rows]
+        sample = dataclasses.replace(self.data[torch.as_tensor(rows)], path=tuple(names))
+        how = f" ({chosen})" if chosen else ""
+        notes = (f"a selection of {len(rows)} of {len(self.data)} images{how}: its figures are not those of all",
+                 f"the images: {', '.join(names)}")  # fmt: skip
+        count = f"{len(rows)} image{'s' if len(rows) != 1 else ''}"
+        return MemoryDataset(sample, self.data.classes, name=f"{count} of {self.data.name}", split=self.data.split,
+                             attribute_names=self.data.attribute_names, notes=(*self.data.notes, *notes))  # fmt: skip
+
+    def report(self, name: str, rows: Sequence[int] | Picture, target: int | None, chosen: str = "") -> str:
         """Write the report of some images, and return the key under which its page is kept.
 
         Args:
             name: of the explainer.
             rows: images of the data set, at most 50 are taken; or one image.
             target: index of the class; None is the other one, or the runner-up.
+            chosen: how the rows were chosen.
+
+        Raises:
+            ValueError: no rows.
         """
         from obverse.evaluation import evaluate
         from obverse.report.html import render
 
         if isinstance(rows, Picture):
-            data: Dataset = MemoryDataset(rows.sample, self.classifier.classes, name=rows.name, notes=rows.notes)
+            sample = dataclasses.replace(rows.sample, path=(rows.name,))
+            data: Dataset = MemoryDataset(sample, self.classifier.classes, name=rows.name, notes=rows.notes)
+        elif rows:
+            data = self.selection(rows[:MOST_EXAMPLES], chosen)
         else:
-            data = self.data.subset(torch.as_tensor(rows[:MOST_EXAMPLES]))
+            raise ValueError("report: expected at least one image, got none; choose another filter in Data set")
         explainer = self.explainer(name)
         with self.busy:
             report = evaluate(explainer, data, validation=self._thresholds, metrics=SELECTED, target=target,

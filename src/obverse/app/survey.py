@@ -103,3 +103,10 @@ def survey(bench: Workbench, name: str, progress: Callable[[float, str], object]
                        change=torch.cat(changes))  # fmt: skip
         bench.surveys[name] = found
         return found
+
+
+def first_rows(bench: Workbench, name: str, sort: str, filtered: str, most: int) -> list[int]:
+    """Return the first rows that Data set shows; in the order of the data nothing has to be explained to know them."""
+    if (sort, filtered) == (SORTS[0], FILTERS[0]):
+        return list(range(min(most, len(bench.data))))
+    return survey(bench, name).rows(sort, filtered)[:most]

@@ -7,9 +7,9 @@ import gradio as gr
 from obverse.app import fragments
 from obverse.app.explore import Chosen, picture_of, wired
 from obverse.app.state import MOST_EXAMPLES, Answered, Picture, Workbench
-from obverse.app.survey import FILTERS, SORTS, survey
+from obverse.app.survey import FILTERS, SORTS, first_rows, survey
 
-ONE, SHOWN = "the image in Explore", f"the first {MOST_EXAMPLES} images that Data set shows, in its order"
+ONE, SHOWN = "the image in Explore", f"the images that Data set shows, in its order, {MOST_EXAMPLES} at most"
 
 
 def compare(bench: Workbench, chosen: Chosen, tab: gr.Tab) -> None:
@@ -52,7 +52,7 @@ def data_set(bench: Workbench, chosen: Chosen, tab: gr.Tab, tabs: gr.Tabs) -> tu
             return fragments.message(f"{name}: {error}"), 0
         rows = found.rows(order, kept)
         place = min(max(wanted, 0), max(0, (len(rows) - 1) // fragments.PER_PAGE))
-        return fragments.gallery(found, rows, place, bench), place
+        return fragments.gallery(found, rows, place, bench, name), place
 
     def first(name: str, order: str, kept: str, progress: gr.Progress = gr.Progress()) -> tuple[str, int]:  # noqa: B008
         return look(name, order, kept, 0, progress)
@@ -84,8 +84,9 @@ PICK = """element.addEventListener('click', (event) => {
 def scores(bench: Workbench, tab: gr.Tab) -> None:
     """Lay out the evaluation tables and curves."""
     names = list(dict.fromkeys([*bench.names, *bench.reports]))
-    chosen = gr.Dropdown(names, value=names[0], label="Scores of", elem_id="scored")
-    again = gr.Button("Score on the first 200 images", size="sm")
+    with gr.Row(equal_height=True):
+        chosen = gr.Dropdown(names, value=names[0], label="Scores of", elem_id="scored", scale=3, min_width=200)
+        again = gr.Button("Score on the first 200 images", elem_id="score", min_width=200)
     display = gr.HTML(
         fragments.scores(names[0], bench.reports.get(names[0])), apply_default_css=False, elem_id="scores"
     )
@@ -106,9 +107,10 @@ def scores(bench: Workbench, tab: gr.Tab) -> None:
 
 def report(bench: Workbench, chosen: Chosen, sort: gr.Dropdown, filtered: gr.Radio) -> None:
     """Lay out what writes the report of a selection."""
-    gr.HTML(fragments.hint("One HTML file that opens without a network: pictures with sliders, figures, sources, settings."),
+    gr.HTML(fragments.hint("One HTML file that opens without a network: pictures with sliders, figures, sources, settings. "
+                           "The explainer and the target are those chosen in Explore. It takes some seconds."),
             apply_default_css=False)  # fmt: skip
-    which = gr.Radio([ONE, SHOWN], value=SHOWN, label="Of", elem_id="which")
+    which = gr.Radio([ONE, SHOWN], value=SHOWN, label="A report of", elem_id="which")
     write = gr.Button("Write the report", variant="primary", elem_id="write")
     display = gr.HTML("", apply_default_css=False, elem_id="written")
 
@@ -117,9 +119,12 @@ def report(bench: Workbench, chosen: Chosen, sort: gr.Dropdown, filtered: gr.Rad
     ) -> str:
         wanted = None if target < 0 else target
         try:
-            picture = picture_of(bench, upload, number)
-            rows = picture if of == ONE else survey(bench, name).rows(order, kept)
-            return fragments.written(bench.report(name, rows, wanted), bench)
+            rows = (
+                picture_of(bench, upload, number) if of == ONE else first_rows(bench, name, order, kept, MOST_EXAMPLES)
+            )
+            how = [*([kept] if kept != FILTERS[0] else []), order if order != SORTS[0] else f"in the {order}"]
+            key = bench.report(name, rows, wanted, ", ".join(how))
+            return fragments.written(key, bench)
         except (ValueError, TypeError, RuntimeError) as error:
             return fragments.message(str(error))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from obverse.explainer import Explainer
+from obverse.settings import named
 
 BASELINES: dict[str, str] = {
     "raw_image": "obverse.baselines.controls:RawImage",
@@ -17,7 +16,7 @@ BASELINES: dict[str, str] = {
     "gradient": "obverse.baselines.attribution:Gradient",
     "smoothgrad": "obverse.baselines.attribution:SmoothGrad",
     "integrated_gradients": "obverse.baselines.attribution:IntegratedGradients",
-    "latent_gradients": "obverse.methods.medxgan:LatentGradients",
+    "latent_gradients": "obverse.baselines.latent_gradients:LatentGradients",
     "occlusion": "obverse.baselines.attribution:Occlusion",
     "gradcam": "obverse.baselines.attribution:GradCAM",
     "cam": "obverse.baselines.attribution:CAM",
@@ -40,9 +39,5 @@ def baseline(name: str) -> type[Explainer]:
     Raises:
         ValueError: an unknown name.
     """
-    if name not in BASELINES:
-        raise ValueError(f"baseline: expected one of {', '.join(BASELINES)}, got {name!r}; `obverse compare --help` "
-                         "lists them")  # fmt: skip
-    module, _, attribute = BASELINES[name].partition(":")
-    found: type[Explainer] = getattr(import_module(module), attribute)
+    found: type[Explainer] = named(BASELINES, name, "baseline", "`obverse compare --help` lists them")
     return found

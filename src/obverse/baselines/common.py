@@ -60,7 +60,7 @@ def in_parts(function: Callable[..., Tensor], *tensors: Tensor, size: int) -> Te
 
 
 def search_logits(classifier: Classifier, image: Tensor) -> Tensor:
-    """Return (M, K) float32 logits for a search; on a CPU a few rows at a time, a fifth faster for its caches."""
+    """Return (M, K) float32 logits for a search; on a CPU a few rows at a time, for its caches."""
     size = 16 if image.device.type == "cpu" else max(len(image), 1)
     return in_parts(lambda rows: classifier.logits(rows).float(), image, size=size)
 

@@ -26,6 +26,7 @@ from obverse.baselines.common import (
 )
 from obverse.data.base import Dataset
 from obverse.explainer import Answer, Explainer, Query
+from obverse.losses import l1_each
 from obverse.search import minimise
 
 
@@ -156,7 +157,7 @@ class Reconstruction(Explainer):
     def answer(self, query: Query) -> Answer:
         """Return the reconstruction, and its mean absolute error as the residual."""
         again = reconstruct(self.autoencoder, query.image)
-        return Answer(counterfactual=again, residual=(again - query.image).abs().flatten(1).mean(1))
+        return Answer(counterfactual=again, residual=l1_each(again, query.image))
 
     def _modules(self) -> list[nn.Module]:
         return [self.classifier.module, self.autoencoder]
@@ -191,7 +192,7 @@ class AdversarialNoise(Explainer):
     def answer(self, query: Query) -> Answer:
         """Return the image plus noise of the size of the explainer's change."""
         other = counterfactual_of(self.explainer, query, self.name)
-        size = (other - query.image).abs().flatten(1).mean(1).view(-1, 1, 1, 1)
+        size = l1_each(other, query.image).view(-1, 1, 1, 1)
 
         def noisy(noise: Tensor, rows: Tensor) -> Tensor:  # noise in units of the ball's radius
             return (query.image[rows] + size[rows] * noise).clamp(0, 1)
@@ -233,6 +234,6 @@ def _scale(image: Tensor, change: Tensor, size: Tensor) -> Tensor:
     low, high = torch.full_like(size, -20.0), torch.full_like(size, 20.0)  # exponents of 2
     for _ in range(50):  # bisection: what clipping leaves of a change grows with its scale
         middle = (low + high) / 2
-        left = ((image + middle.exp2() * change).clamp(0, 1) - image).abs().flatten(1).mean(1).view_as(size)
+        left = l1_each((image + middle.exp2() * change).clamp(0, 1), image).view_as(size)
         low, high = torch.where(left < size, middle, low), torch.where(left < size, high, middle)
     return high.exp2()

@@ -15,6 +15,7 @@ from obverse.baselines.common import blur, check_positive
 from obverse.batches import Step
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, LearnedExplainer, Query
+from obverse.modules import networks_from
 from obverse.training import Moves
 
 SMALL = 1e-7
@@ -63,11 +64,9 @@ class CXPlain(LearnedExplainer):
             raise ValueError(f"cell: expected 1 to {min(height, width) // 2} pixels for images of {height} x {width}, "
                              f"got {self.cell}; 4 is the default")  # fmt: skip
         self.grid = (math.ceil(height / self.cell), math.ceil(width / self.cell))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network = _Importance(channels, self.width, self.grid)
-        self.networks = nn.ModuleDict({"importance": network})
-        self.networks.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.networks = networks_from(
+            lambda: {"importance": _Importance(channels, self.width, self.grid)}, seed=self.seed, device=self.device
+        )
 
     def players(self) -> dict[str, Optimizer]:
         """Return one Adam."""

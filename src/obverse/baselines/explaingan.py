@@ -16,10 +16,11 @@ from obverse.batches import Step
 from obverse.data.base import Sample
 from obverse.explainer import Answer, Query
 from obverse.losses import class_loss, fake_loss, mask_entropy, mask_smoothness, real_loss, real_penalty
+from obverse.modules import networks_from
 from obverse.networks.blocks import in_parts
 from obverse.networks.dcgan import Generator, Pyramid
-from obverse.pairs import PairExplainer
 from obverse.training import Moves
+from obverse.translation.pairs import PairExplainer
 
 
 @dataclass(eq=False, kw_only=True)
@@ -75,20 +76,19 @@ class ExplainGAN(PairExplainer):
         check_positive(self, "learning_rate", "latent_size", "width", "penalty_every")
         if not 0 < self.kappa < 1:
             raise ValueError(f"kappa: expected a share in (0, 1), got {self.kappa:g}; C3LT takes 0.05 for digits")
-        shape = self.classifier.image_shape
-        networks: dict[str, nn.Module] = {}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            for pair in range(len(self.pairs)):
-                networks[f"encoder_{pair}"] = Pyramid(shape, self.latent_size, width=self.width, norm=True)
-                networks[f"generator_{pair}"] = generator = Generator(
-                    (2 * shape[0] + 1, *shape[1:]), self.latent_size, width=self.width
-                )
-                generator.out.bias.data[-1] = math.log(self.kappa / (1 - self.kappa))  # type: ignore[union-attr]
-                for side in range(2):
-                    networks[f"critic_{pair}_{side}"] = Pyramid(shape, 1, width=self.width, norm=False)
-        self.networks = nn.ModuleDict(networks).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.networks.eval()
+        self.networks = networks_from(self._networks, seed=self.seed, device=self.device)
+
+    def _networks(self) -> dict[str, nn.Module]:
+        shape, networks = self.classifier.image_shape, dict[str, nn.Module]()
+        for pair in range(len(self.pairs)):
+            networks[f"encoder_{pair}"] = Pyramid(shape, self.latent_size, width=self.width, norm=True)
+            networks[f"generator_{pair}"] = generator = Generator(
+                (2 * shape[0] + 1, *shape[1:]), self.latent_size, width=self.width
+            )
+            generator.out.bias.data[-1] = math.log(self.kappa / (1 - self.kappa))  # type: ignore[union-attr]
+            for side in range(2):
+                networks[f"critic_{pair}_{side}"] = Pyramid(shape, 1, width=self.width, norm=False)
+        return networks
 
     def players(self) -> dict[str, Optimizer]:
         """Return one Adam for encoders and generators and one for all critics."""

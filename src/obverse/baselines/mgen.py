@@ -16,6 +16,7 @@ from obverse.data.augment import Augment
 from obverse.data.base import Sample
 from obverse.explainer import Answer, LearnedExplainer, Query
 from obverse.losses import class_loss
+from obverse.modules import networks_from
 from obverse.networks.blocks import glorot
 from obverse.training import Moves
 
@@ -82,11 +83,9 @@ class MGen(LearnedExplainer):
         check_positive(self, "sigma", "width", "learning_rate")
         if not 0 <= self.blurred <= 1:
             raise ValueError(f"blurred: expected a share in [0, 1], got {self.blurred:g}; 0.5 is the published one")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network = _Masks(self.classifier.image_shape[0], self.width)
-        self.networks = nn.ModuleDict({"masks": network})
-        self.networks.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.networks = networks_from(
+            lambda: {"masks": _Masks(self.classifier.image_shape[0], self.width)}, seed=self.seed, device=self.device
+        )
 
     def players(self) -> dict[str, Optimizer]:
         """Return one Adam."""
@@ -126,7 +125,7 @@ class MGen(LearnedExplainer):
     def answer(self, query: Query) -> Answer:
         """Return the mask as attribution, and the image with what it marks replaced."""
         mask = torch.cat([self.enlarged(self.networks["masks"](part), part) for part in query.image.split(64)])
-        mask = torch.where((query.source == query.target).view(-1, 1, 1, 1), 0, mask)
+        mask = torch.where(query.asked.view(-1, 1, 1, 1), mask, 0)
         substitute = self._substitute(query)
         return Answer(counterfactual=query.image * (1 - mask) + substitute * mask, attribution=mask)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
-from obverse.checkpoint import read_json, settled
+from obverse.checkpoint import read_json, saved
 from obverse.classifier import Classifier
 from obverse.explainer import Explainer, LearnedExplainer
 from obverse.explanation import NotApplicable
 from obverse.generative import GenerativeModel
+from obverse.settings import named
 
 METHODS: dict[str, str] = {
     "syce": "obverse.methods.syce:SyCE",
@@ -37,10 +37,7 @@ def method(name: str) -> type[Explainer]:
     Raises:
         ValueError: an unknown name.
     """
-    if name not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {name!r}; `obverse fit --help` lists them")
-    module, _, attribute = METHODS[name].partition(":")
-    found: type[Explainer] = getattr(import_module(module), attribute)
+    found: type[Explainer] = named(METHODS, name, "method", "`obverse fit --help` lists them")
     return found
 
 
@@ -60,8 +57,7 @@ def load(
         NotApplicable: of a method that is not trained.
     """
     folder = Path(folder)
-    settings = read_json((settled(folder / "best") if settled(folder / "best").is_dir() else folder) / "settings.json")
-    found = method(str(settings["method"]))
+    found = method(str(saved(folder)[1]["method"]))
     if not issubclass(found, LearnedExplainer):
         raise NotApplicable(f"load: {found.name} is not trained; make it with obverse.{found.__name__}(classifier)")
     if not parts and (folder / "model").is_dir():

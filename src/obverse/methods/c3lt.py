@@ -9,7 +9,7 @@ Deviations:
 - Distances of pixels are doubled: the paper's lie in [-1, 1], and its weights belong to those.
 - The mask of eq. 5 is the squared change, scaled to [0, 1] in each image, as released, where it is printed as the
   absolute change. Where nothing changes it is 0 (released: 0 / 0).
-- Eq. 7 is minimised in its usual form, -log D, as released; as printed it falls with a worse opinion of the critic.
+- Eq. 7 is minimised in its usual form, -log D, as released; log(1 - D), as printed, has no gradient where D is sure.
 - Domains are what the classifier decides, on images and on samples; the paper takes images by label (domains="label").
 """
 
@@ -28,15 +28,16 @@ from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, Query
 from obverse.explanation import NotApplicable
 from obverse.generative import GenerativeModel
-from obverse.inversion import Inversion, invert
-from obverse.losses import class_loss, mask_entropy, mask_smoothness, real_loss
+from obverse.latent.inversion import Inversion, invert
+from obverse.latent.perception import Perception
+from obverse.latent.refinement import refine
+from obverse.latent.rejection import draw
+from obverse.losses import class_loss, l1_each, mask_entropy, mask_smoothness, real_loss
+from obverse.modules import networks_from
 from obverse.networks.walk import Step as Kind
 from obverse.networks.walk import Walk, to_norm
-from obverse.pairs import PairExplainer
-from obverse.perception import Perception
-from obverse.refinement import refine
-from obverse.rejection import class_of, draw
 from obverse.training import Moves
+from obverse.translation.pairs import PairExplainer
 
 SCALE = 2.0
 """The paper's pixels lie in [-1, 1]."""
@@ -107,11 +108,10 @@ class C3LT(PairExplainer):
         self._sees = Perception(self.perception or self.classifier, self.layers if self.cycle else ())
         if self.cycle:
             self.layers = self._sees.layers
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            walks = [Walk(self.model.latent_size, steps=self.steps, step=self.step) for _ in self.ways]
-        self.networks = nn.ModuleDict({"walks": nn.ModuleList(walks), "memory": _Memory(len(self.used))})
-        self.networks.to(self.device).eval()
+        self.networks = networks_from(lambda: {
+            "walks": nn.ModuleList(Walk(self.model.latent_size, steps=self.steps, step=self.step) for _ in self.ways),
+            "memory": _Memory(len(self.used)),
+        }, seed=self.seed, device=self.device)  # fmt: skip
 
     # ------------------------------------------------------------------ training
 
@@ -202,7 +202,7 @@ class C3LT(PairExplainer):
     def validate(self, data: Dataset) -> float:
         """Return 1 - validity + mean L1, and remember the residual that one image in ten exceeds."""
         batches = data.batches(256, self.device)
-        residuals = [self._start(b.image, self.classifier.decide(b.image), 0).residual for b in batches]
+        residuals = [self._start(b.image, 0).residual for b in batches]
         self._memory.limit.copy_(torch.cat(residuals).quantile(0.9))
         return super().validate(data)
 
@@ -238,7 +238,8 @@ class C3LT(PairExplainer):
         way = (self.classifier.index(source), self.classifier.index(target))
         if way not in self.ways:
             known = ", ".join(f"{one} - {other}" for one, other in self.pairs)
-            raise ValueError(f"source, target: c3lt was made for the pairs {known}, got {source!r} and {target!r}")
+            raise ValueError(f"source, target: c3lt was made for the pairs {known}, got {source!r} and {target!r}; "
+                             "fit one for that pair")  # fmt: skip
         with torch.no_grad():
             return self._walks[self.ways.index(way)].path(latent)
 
@@ -251,7 +252,7 @@ class C3LT(PairExplainer):
         with torch.no_grad():
             for batch in data.batches(256, self.device):
                 decided = self.classifier.decide(batch.image)
-                latent = self._start(batch.image, decided, 0).latent
+                latent = self._start(batch.image, 0).latent
                 for index, (source, _) in enumerate(self.ways):
                     start = latent[decided == source]
                     end = self._walks[index](start)
@@ -307,44 +308,37 @@ class C3LT(PairExplainer):
 
     def _places(self, query: Query) -> tuple[Tensor, Inversion, Tensor]:
         """Return the ways (M,), the start, and (M, P, D): z_x, the n steps and, if answers are refined, where that ends."""
-        way, start = self.way(query), self._start(query.image, query.source, query.seed)
+        way, start = self.way(query), self._start(query.image, query.seed)
         places = self._walked(way, start.latent)
         if self.refine_steps:
             places = torch.cat([places, self._refined(query, way, places[:, -1])[:, None]], 1)
         return way, start, places
 
-    def _start(self, image: Tensor, source: Tensor, seed: int) -> Inversion:
+    def _start(self, image: Tensor, seed: int) -> Inversion:
         """Return the latents of images and what the model makes of them."""
         steps = (0 if self.model.has_encoder else 200) if self.inversion_steps is None else self.inversion_steps
         if steps == 0:
             latent = self.model.encode(image)
             made = self.model.decode(latent)
-            residual = (made - image).abs().flatten(1).mean(1)
-            none = torch.zeros_like(source)
+            residual = l1_each(made, image)
+            none = torch.zeros(len(image), dtype=torch.int64, device=image.device)
             return Inversion(latent, made, residual, None, none, none > 0)
-        target = None
-        if self.model.classes is not None:
-            known = {k: class_of(self.model, self.classifier, k) for k in source.unique().tolist()}
-            target = torch.tensor([known[k] for k in source.tolist()], device=image.device)
-        return invert(self.model, image, classifier=self.classifier, target=target, steps=steps,
-                      restarts=self.inversion_restarts, seed=seed)  # fmt: skip
+        return invert(self.model, image, classifier=self.classifier, steps=steps, restarts=self.inversion_restarts, seed=seed)
 
     def _check(self) -> None:
         weights = {name: getattr(self, name) for name in ("classification", "proximity", "cycle", "adversarial")}
         if min(weights.values()) < 0 or max(weights.values()) == 0 or min(self.smoothness, self.entropy) < 0:
             raise ValueError(f"{', '.join(weights)}, smoothness, entropy: expected weights of at least 0 and one term above "
-                             f"0, got {weights}, {self.smoothness:g}, {self.entropy:g}")  # fmt: skip
+                             f"0, got {weights}, {self.smoothness:g}, {self.entropy:g}; leave them out")  # fmt: skip
         if self.adversarial and not self.model.has_critic:
             raise NotApplicable(f"model: {self.model.name} has no critic for the adversarial term; pass adversarial=0, or a "
                                 "model that has one")  # fmt: skip
         if self.steps < 1 or self.halvings < 0 or self.refine_steps < 0 or not 0 < self.least_acceptance < 1:
             raise ValueError("steps, halvings, refine_steps, least_acceptance: expected at least 1, 0 and 0, and a share in "
                              f"(0, 1), got {self.steps}, {self.halvings}, {self.refine_steps}, "
-                             f"{self.least_acceptance:g}")  # fmt: skip
+                             f"{self.least_acceptance:g}; leave them out for the defaults")  # fmt: skip
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence: expected a probability between 0 and 1, got {self.confidence:g}; pass e.g. 0.9")
-        if self.step not in ("residual", "plain"):
-            raise ValueError(f"step: expected 'residual' or 'plain', got {self.step!r}; the paper's runs are residual")
 
 
 class _Memory(nn.Module):

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from obverse.batches import Step
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, Query
-from obverse.losses import class_loss, l1_l2, real_loss
+from obverse.losses import class_loss, l1_each, l1_l2, real_loss
 from obverse.networks.conditional_translators import ConditionalCritic, ConditionalUNet
 from obverse.training import Moves
-from obverse.translation import Translation
+from obverse.translation.adversarial import Translation
 
 
 @dataclass(eq=False, kw_only=True)
@@ -35,15 +35,14 @@ class _Conditional(Translation):
 
     refine: bool = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _networks(self) -> dict[str, nn.Module]:
         shape, classes = self.classifier.image_shape, len(self.classifier.classes)
-        self._place(lambda: {
+        return {
             "generator": ConditionalUNet(
                 shape[0], classes, width=self.width, depth=self.depth, refine=self.refine, residual=self.residual
             ),
             "critic": ConditionalCritic(shape, classes, width=self.critic_width, levels=self.critic_levels),
-        })  # fmt: skip
+        }
 
     def train_step(self, batch: Sample, step: Step) -> Moves:
         """Yield the generator's move, then the critic's."""
@@ -57,7 +56,7 @@ class _Conditional(Translation):
         critic = self.networks["critic"]
         yield "generators", {
             "adversarial_class": self.adversarial_class * class_loss(logits[0], target),  # eq. 9
-            "realism": self.realism * real_loss(critic(adversary, target)),  # eq. 21
+            "realism": self.realism * real_loss(critic(adversary, target)),  # eq. S21
             "cycle": self.cycle * l1_l2(image, cycled),  # eq. 13
             "cycle_class": self.cycle_class * class_loss(logits[-1], decided),  # eq. 14
         } | self._stable_terms(image, made, logits, decided)
@@ -94,10 +93,8 @@ class _Conditional(Translation):
 
     def _images(self, query: Query) -> list[Tensor]:
         """Return what the generator makes of each row; what is decided as asked already stays."""
-        rows = (query.source != query.target).nonzero().flatten()
         whole: list[Tensor] = []
-        # few at a time on a CPU: see networks.blocks.in_parts
-        for part in rows.split(64 if rows.device.type == "cpu" else max(len(rows), 1)):
+        for part in query.rows(query.asked):
             made = self._made(query.image[part], query.source[part], query.target[part])
             whole = whole or [query.image.clone() for _ in made]
             for image, piece in zip(whole, made):
@@ -113,7 +110,7 @@ class _Conditional(Translation):
             answer = self.explain(batch.image, (self.classifier.decide(batch.image) + turn) % classes)
             lost += float((~answer.valid).sum())
             if answer.counterfactual is not None:
-                distance += float((answer.counterfactual - answer.image).abs().flatten(1).mean(1).sum())
+                distance += float(l1_each(answer.counterfactual, answer.image).sum())
             if answer.stable is not None:
                 lost += float((self.classifier.decide(answer.stable) != answer.source).sum())
             count, first = count + len(answer), first + len(batch)
@@ -160,8 +157,7 @@ class ConditionalSyCE(_Conditional):
     def answer(self, query: Query) -> Answer:
         """Return one of eq. S20's explanations: the decision against the target."""
         counterfactual, stable = self._images(query)
-        residual = (stable - query.image).abs().flatten(1).mean(1)
-        return Answer(counterfactual=counterfactual, stable=stable, residual=residual)
+        return Answer(counterfactual=counterfactual, stable=stable, residual=l1_each(stable, query.image))
 
 
 @dataclass(eq=False, kw_only=True)

@@ -7,14 +7,14 @@ validation asks it which weights to keep; a black box is enough.
 Domain i holds the images labelled i; generator i takes an image of domain i to the other one, critic i knows domain i.
 For CX-GAN one domain is `diseased` (the paper's c+) and the other healthy (c-). Equation numbers are CX-GAN's.
 
-Deviations from the paper, each for what it is worth on generated lesions:
+Deviations from the paper:
 - Least squares instead of logarithms in eqs 3, 6 and 8 (as the authors' code; "log" is the other choice).
 - The second term of eq. 9 takes |xf + M(xf) - x-| with xf the translated healthy image: the printed x+ + M(xf) would add
   the map of one image to another.
 - The identity term is not in the paper but in its code: nothing else asks for an empty map where there is no disease.
 - The residual is on the diseased image, as printed; the published code has it on the healthy one.
-- The critics work at full resolution before and between their strides and have a penalty on the gradient at real images;
-  without them maps are never as sharp as the lesion. Adam 5e-4 (0, 0.99), not 2e-4 (0.5, 0.9); batches, not single images.
+- The critics work at full resolution before and between their strides and have a penalty on the gradient at real images,
+  both for maps as sharp as the lesion. Adam 5e-4 (0, 0.99), not 2e-4 (0.5, 0.9); batches, not single images.
 - The generator towards disease has a noise input, so that one healthy image has several diseased counterparts.
 """
 
@@ -31,16 +31,16 @@ from torch.optim import Adam, Optimizer
 from obverse.batches import Step
 from obverse.data.augment import Augment
 from obverse.data.base import Dataset, Sample
-from obverse.domains import Domains, check_two_classes, domain_of_each
 from obverse.explainer import Answer, LearnedExplainer, Query
 from obverse.explanation import NotApplicable
 from obverse.losses import class_loss, fake_loss, real_loss, real_penalty, shared_change, squared_fake, squared_real
+from obverse.modules import networks_from
 from obverse.networks.blocks import clip
 from obverse.networks.critics import Critic
 from obverse.networks.pool import ImagePool
 from obverse.networks.translators import Norm, UNet
 from obverse.training import Moves
-from obverse.translation import falling
+from obverse.translation.domains import Domains, check_two_classes, domain_of_each
 
 
 @dataclass(eq=False, kw_only=True)
@@ -60,10 +60,11 @@ class _Cycle(LearnedExplainer):
         learning_rate: Adam's, of both players.
         momentum: Adam's betas, of both players.
         decay: share of a phase, at its end, over which the rate falls linearly to a tenth.
-        width, depth, refine, residual, norm: of the generators (see `UNet`).
+        width, depth, refine, residual, norm, slope: of the generators (see `UNet`).
         noise: numbers that choose among the answers of a generator (see `UNet`).
         diversity: lambda of what two answers to an image have in common, where there is noise.
         critic_width, critic_levels: see `Critic`.
+        shrink: side of the blocks of pixels that the networks work on as channels; 2 costs a quarter, for large images.
         augment: random geometry of the training images.
         seed: of the initial weights.
 
@@ -91,10 +92,12 @@ class _Cycle(LearnedExplainer):
     refine: bool = True
     residual: bool = True
     norm: Norm = "none"
+    slope: float = 0.1
     noise: int = 0
     diversity: float = 0.0
     critic_width: int = 16
     critic_levels: int = 3
+    shrink: int = 1
     augment: Augment = field(default_factory=Augment)
     seed: int = 0
 
@@ -104,11 +107,7 @@ class _Cycle(LearnedExplainer):
         if self.classifier_weight > 0 and not self.classifier.has_gradient:
             raise NotApplicable(f"classifier_weight: {self.classifier_weight:g} needs the classifier's gradient, which a "
                                 "black box does not have; leave it at 0")  # fmt: skip
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            networks = self._networks()
-        self.networks = nn.ModuleDict(networks).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.networks.eval()
+        self.networks = networks_from(self._networks, seed=self.seed, device=self.device)
 
     @property
     def many_answers(self) -> bool:  # type: ignore[override]
@@ -119,18 +118,22 @@ class _Cycle(LearnedExplainer):
         shape, networks = self.classifier.image_shape, dict[str, nn.Module]()
         for i in range(2):
             networks[f"generator_{i}"] = self._generator(self._noise_of(i))
-            networks[f"critic_{i}"] = Critic(shape, width=self.critic_width, levels=self.critic_levels)
+            networks[f"critic_{i}"] = self._new_critic()
             networks[f"pool_{i}"] = ImagePool(self.pool, shape)
         return networks
 
     def _generator(self, noise: int) -> UNet:
         network = UNet(
             self.classifier.image_shape[0], width=self.width, depth=self.depth, norm=self.norm, refine=self.refine,
-            residual=self.residual, noise=noise,
+            residual=self.residual, noise=noise, slope=self.slope, shrink=self.shrink,
         )  # fmt: skip
         if self.residual:  # nearly the identity: from exact zeros the first step would move the last layer only
             nn.init.normal_(network.out.weight, std=1e-3)
         return network
+
+    def _new_critic(self) -> Critic:
+        shape = self.classifier.image_shape
+        return Critic(shape, width=self.critic_width, levels=self.critic_levels, shrink=self.shrink)
 
     def _noise_of(self, i: int) -> int:
         return self.noise
@@ -145,7 +148,7 @@ class _Cycle(LearnedExplainer):
 
     def rate(self, step: Step) -> float:
         """Return 1, falling linearly to 0.1 over the last `decay` of the run."""
-        return falling(step, self.decay)
+        return step.falling(self.decay)
 
     def groups(self, data: Dataset) -> Tensor:
         """Return the domain of each image.
@@ -227,9 +230,7 @@ class _Cycle(LearnedExplainer):
         noise = torch.special.ndtr(query.normal(max(self.noise, 1)))  # uniform
         made = query.image.clone()
         for i in range(2):
-            rows = ((query.source == i) & (query.target != i)).nonzero().flatten()
-            # few at a time on a CPU: see networks.blocks.in_parts
-            for part in rows.split(64 if rows.device.type == "cpu" else max(len(rows), 1)):
+            for part in query.rows(query.asked & (query.source == i)):
                 made[part] = self._answer(i, query.image[part], noise[part] if self._noise_of(i) else None).float()
         attribution = (made - query.image).abs().mean(1, keepdim=True)
         return Answer(counterfactual=made.clamp(0, 1), attribution=attribution)
@@ -318,7 +319,7 @@ class CXGANCascaded(_Cycle):
         network.register_buffer("begun", torch.zeros(()))  # whether phase two has
         return super()._networks() | {
             "map": network,
-            "map_critic": Critic(shape, width=self.critic_width, levels=self.critic_levels),
+            "map_critic": self._new_critic(),
             "map_pool": ImagePool(self.pool, shape),
         }
 
@@ -336,7 +337,7 @@ class CXGANCascaded(_Cycle):
         """Return 1, falling linearly to 0.1 over the last `decay` of each phase."""
         switch = self._switch(step)
         phase = (step.index, switch) if step.index < switch else (step.index - switch, step.total - switch)
-        return falling(dataclasses.replace(step, index=phase[0], total=phase[1]), self.decay)
+        return dataclasses.replace(step, index=phase[0], total=phase[1]).falling(self.decay)
 
     def train_step(self, batch: Sample, step: Step) -> Moves:
         """Yield the moves of the phase that this step is in."""

@@ -11,6 +11,7 @@ Deviations:
   alone: the critic's ordinal term is left out there, for real and generated images alike.
 - Between two bins their gains and offsets are mixed, so that the knob turns without steps.
 - The weights of the L1 terms belong to pixels in [-1, 1], which is where the distances are taken.
+- With `search` the knob is turned until the classifier gives the posterior that was asked for, as nearly as it can.
 - One forward pass makes the fakes of a step for critic and generator.
 """
 
@@ -30,6 +31,8 @@ from obverse.data.augment import Augment
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, LearnedExplainer, Query
 from obverse.explanation import as_saved
+from obverse.losses import divergence_each, l1_each
+from obverse.modules import networks_from
 from obverse.networks.blocks import in_parts
 from obverse.networks.conditional import ConditionalGenerator, halvings
 from obverse.networks.critics_projection import ProjectionCritic, thermometer
@@ -38,9 +41,7 @@ from obverse.training import Moves
 
 def bernoulli_divergence(probability: Tensor, logits: Tensor) -> Tensor:
     """Return the mean of KL(p || q) between (N,) probabilities of the second class and (N, 2) logits; section 2.2."""
-    log = logits.float().log_softmax(1)
-    target = torch.stack([1 - probability, probability], 1).float()
-    return (torch.xlogy(target, target) - target * log).sum(1).mean()
+    return divergence_each(torch.stack([1 - probability, probability], 1).float(), logits).mean()
 
 
 def even_shares(counts: Tensor, most: float) -> Tensor:
@@ -96,6 +97,8 @@ class Exaggeration(LearnedExplainer):
         target: what a bin asks for, its centre or its lower edge.
         thin: a bin with fewer training images is thin.
         most: how many times as often as in the plain data an image may be drawn to balance the bins.
+        search: halvings of the knob's range, one forward pass each, to come nearer to the posterior that is asked for;
+            0 trusts the bins, as published.
         generator_every: critic's moves to one of the generator; the released code has 5, for twenty times as long a run.
         generator_rate, critic_rate: Adam's learning rates; the released code has 2e-4.
         momentum: Adam's betas, of both players.
@@ -119,6 +122,7 @@ class Exaggeration(LearnedExplainer):
     target: Literal["centre", "lower edge"] = "centre"
     thin: int = 100
     most: float = 50.0
+    search: int = 0
     generator_every: int = 1
     generator_rate: float = 4e-4
     critic_rate: float = 4e-4
@@ -136,17 +140,16 @@ class Exaggeration(LearnedExplainer):
         if len(classes) != 2:
             raise ValueError(f"classifier: {self.name} explains a choice between 2 classes, got {len(classes)} "
                              f"({', '.join(classes)}); take a view, classifier.against_rest({classes[0]!r})")  # fmt: skip
-        if self.bins < 2 or self.most < 1 or self.generator_every < 1:
-            raise ValueError(f"bins, most, generator_every: expected at least 2, 1 and 1, got {self.bins}, {self.most:g} "
-                             f"and {self.generator_every}; the defaults are 10, 50 and 1")  # fmt: skip
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            depth = self.depth or halvings(shape)
-            generator = ConditionalGenerator(shape, bins=self.bins, width=self.width, depth=depth)
-            critic = ProjectionCritic(shape, bins=self.bins, width=self.critic_width, depth=depth)
-        networks = nn.ModuleDict({"generator": generator, "critic": critic, "known": Known(self.bins)})
-        self.networks = networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.networks.eval()
+        if self.bins < 2 or self.most < 1 or self.generator_every < 1 or self.search < 0:
+            raise ValueError("bins, most, generator_every, search: expected at least 2, 1, 1 and 0, got "
+                             f"{self.bins}, {self.most:g}, {self.generator_every} and {self.search}; the defaults are 10, 50, 1 "
+                             "and 0")  # fmt: skip
+        depth = self.depth or halvings(shape)
+        self.networks = networks_from(lambda: {
+            "generator": ConditionalGenerator(shape, bins=self.bins, width=self.width, depth=depth),
+            "critic": ProjectionCritic(shape, bins=self.bins, width=self.critic_width, depth=depth),
+            "known": Known(self.bins),
+        }, seed=self.seed, device=self.device)  # fmt: skip
 
     # ------------------------------------------------------------------ training
 
@@ -157,8 +160,7 @@ class Exaggeration(LearnedExplainer):
 
     def rate(self, step: Step) -> float:
         """Return 1, falling linearly to 0.1 over the last `decay` of the run."""
-        left = (step.total - step.index) / max(step.total * self.decay, 1)
-        return min(1.0, 0.1 + 0.9 * left)
+        return step.falling(self.decay)
 
     def weights(self, data: Dataset) -> Tensor:
         """Return how often each image is drawn, so that bins come equally often; remember how many each has.
@@ -228,9 +230,9 @@ class Exaggeration(LearnedExplainer):
         rows = torch.linspace(0, len(data) - 1, min(256, len(data))).long()
         image = data[rows].image.to(self.device)
         latent, own = in_parts(self._generator.encode, image), self._bin(self.classifier.posterior(image))
-        lost = (self._decode(latent, own) - image).abs().flatten(1).mean(1)
+        lost = l1_each(self._decode(latent, own), image)
         self._known.limit.copy_(lost.quantile(0.9))
-        found = torch.stack([self._obtained(latent, k) for k in range(self.bins)], 1)
+        found = torch.stack([self._obtained(latent, torch.full_like(lost, k)) for k in range(self.bins)], 1)
         wanted = self._probability(torch.arange(self.bins, device=self.device))
         ends = (found[:, 0] < 0.5) & (found[:, -1] > 0.5)
         return float((found - wanted).abs().mean() + lost.mean() + 1 - ends.float().mean())
@@ -252,9 +254,9 @@ class Exaggeration(LearnedExplainer):
             towards = (query.target == 1).view(-1, 1, 1, 1)
             counterfactual = torch.where(towards, high, low)
         else:
-            counterfactual = self._decode(latent, self._position(query.posterior, query.target))
+            counterfactual = self._decode(latent, self._placed(latent, self._position(query.posterior, query.target)))
         stable = self._decode(latent, own)
-        residual, limit = (stable - query.image).abs().flatten(1).mean(1), self._known.limit
+        residual, limit = l1_each(stable, query.image), self._known.limit
         return Answer(
             counterfactual=counterfactual,
             stable=stable,
@@ -268,8 +270,8 @@ class Exaggeration(LearnedExplainer):
         latent = in_parts(self._generator.encode, query.image)
         own = self._bin(self.classifier.posterior(query.image)).float()
         end = (query.target == 1).float() * (self.bins - 1)
-        walk = [self._decode(latent, own.lerp(end, k / (count - 1))) for k in range(count)]
-        return torch.stack(walk, 1)
+        between = [self._placed(latent, own.lerp(end, k / (count - 1))) for k in range(1, count - 1)]
+        return torch.stack([self._decode(latent, position) for position in (own, *between, end)], 1)
 
     @property
     def path_kind(self) -> str:
@@ -318,6 +320,19 @@ class Exaggeration(LearnedExplainer):
         second = torch.where(of == 1, posterior, 1 - posterior)
         return second * self.bins - (0.5 if self.target == "centre" else 0.0)
 
+    def _placed(self, latent: Tensor, position: Tensor) -> Tensor:
+        """Return the position (N,) whose posterior is nearest to what `position` asks for, of those that the search tries."""
+        asked, best = self._probability(position), position
+        error = torch.full_like(position, torch.inf)
+        low, high = torch.zeros_like(position), torch.full_like(position, self.bins - 1)
+        for step in range(self.search + 1 if self.search else 0):
+            tried = position.clamp(0, self.bins - 1) if step == 0 else (low + high) / 2
+            obtained = self._obtained(latent, tried)
+            nearer = (obtained - asked).abs() < error
+            best, error = torch.where(nearer, tried, best), torch.where(nearer, (obtained - asked).abs(), error)
+            low, high = torch.where(obtained < asked, tried, low), torch.where(obtained < asked, high, tried)
+        return best
+
     def _code(self, which: Tensor) -> Tensor:
         """Return what the critic is told of bins: nothing, where there are too few images to learn from."""
         enough = self._known.counts >= self.thin
@@ -329,7 +344,6 @@ class Exaggeration(LearnedExplainer):
         parts = zip(latent.split(size), position.split(size), strict=True)
         return torch.cat([self._generator.decode(part, where) for part, where in parts])
 
-    def _obtained(self, latent: Tensor, which: int) -> Tensor:
-        """Return the posterior (N,) of the second class that a bin leads to, as saved."""
-        position = torch.full((len(latent),), float(which), device=latent.device)
+    def _obtained(self, latent: Tensor, position: Tensor) -> Tensor:
+        """Return the posterior (N,) of the second class that a position leads to, as saved."""
         return self.classifier.posterior(as_saved(self._decode(latent, position)))[:, 1]

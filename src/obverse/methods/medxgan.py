@@ -19,7 +19,7 @@ Deviations:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,15 +28,17 @@ from torch.optim import Adam, Optimizer
 from obverse.batches import Step
 from obverse.data.augment import Augment
 from obverse.data.base import Dataset, Sample
-from obverse.explainer import Answer, Explainer, LearnedExplainer, Query, Target
+from obverse.explainer import Answer, LearnedExplainer, Query, Target
 from obverse.explanation import NotApplicable
-from obverse.inversion import Inversion
-from obverse.latent_gradients import Form, latent_gradients
-from obverse.latent_search import LatentSearch
+from obverse.latent.gradients import Form, latent_gradients
+from obverse.latent.inversion import Inversion
+from obverse.latent.search import LatentSearch
 from obverse.losses import class_loss, energy_distance, fake_loss, real_loss, real_penalty
 from obverse.models.anatomy import AnatomyModel
+from obverse.modules import networks_from
 from obverse.networks.dcgan import Generator, Pyramid
 from obverse.training import Moves
+from obverse.translation.domains import decisions
 
 Start = Literal["normal", "encoder"]
 
@@ -113,18 +115,17 @@ class MedXGAN(LearnedExplainer):
                                  "for the default")  # fmt: skip
         shape, absent = self.classifier.image_shape, None if self.absent is None else self.classifier.index(self.absent)
         blocks = len(self.classifier.classes) - (absent is not None)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            size = self.anatomy + blocks * self.pathology
-            networks: dict[str, nn.Module] = {
+        size = self.anatomy + blocks * self.pathology
+
+        def networks() -> dict[str, nn.Module]:
+            made: dict[str, nn.Module] = {
                 "generator": Generator(shape, size, width=self.width),
                 "critic": Pyramid(shape, 1, width=self.critic_width),
                 "known": Known(),
             }
-            if self.start == "encoder":
-                networks["encoder"] = Pyramid(shape, size, width=self.width)
-        self.networks = nn.ModuleDict(networks).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.networks.eval()
+            return made | ({"encoder": Pyramid(shape, size, width=self.width)} if self.start == "encoder" else {})
+
+        self.networks = networks_from(networks, seed=self.seed, device=self.device)
         self.model = AnatomyModel(self.networks, self.classifier, anatomy=self.anatomy, pathology=self.pathology,
                                   absent=absent)  # fmt: skip
 
@@ -142,8 +143,7 @@ class MedXGAN(LearnedExplainer):
 
     def rate(self, step: Step) -> float:
         """Return 1, falling linearly to 0.1 over the last `decay` of the run."""
-        left = (step.total - step.index) / max(step.total * self.decay, 1)
-        return min(1.0, 0.1 + 0.9 * left)
+        return step.falling(self.decay)
 
     def groups(self, data: Dataset) -> Tensor:
         """Return what the classifier decides, so that a batch has equal numbers of each.
@@ -151,13 +151,7 @@ class MedXGAN(LearnedExplainer):
         Raises:
             ValueError: a class that is never decided.
         """
-        classes = self.classifier.classes
-        decided = self.classifier.posteriors(data).argmax(1)
-        counts = torch.bincount(decided, minlength=len(classes)).tolist()
-        if min(counts) == 0:
-            raise ValueError(f"data: the classifier never decides {classes[counts.index(0)]!r} on these {len(data)} images; "
-                             f"{self.name} needs images of every class: pass other images or check the classifier")  # fmt: skip
-        return decided
+        return decisions(data, self.classifier, self.name)
 
     def train_step(self, batch: Sample, step: Step) -> Moves:
         """Yield the critic's move and then the generator's, on the same images."""
@@ -343,44 +337,3 @@ class MedXGAN(LearnedExplainer):
     @property
     def _known(self) -> Known:
         return cast(Known, self.networks["known"])
-
-
-@dataclass(eq=False, kw_only=True)
-class LatentGradients(Explainer):
-    """Latent integrated gradients as a map (section 4.2, eq. 7): the magnitude of the sum over channels.
-
-    Args:
-        explainer: the medXGAN whose latents are walked through.
-        form: "walk", whose sum is the difference of the posteriors, or "printed".
-        steps: of the walk.
-
-    Raises:
-        TypeError: another explainer.
-        ValueError: one for another classifier; when explaining: an image of the absent class.
-    """
-
-    name: ClassVar[str] = "latent_gradients"
-
-    explainer: Explainer = field(kw_only=False)
-    form: Form = "walk"
-    steps: int = 100
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.explainer, MedXGAN):
-            raise TypeError(f"explainer: {self.name} walks through the latents of a medxgan, got {self.explainer.name}; for "
-                            "others use integrated_gradients with baseline='counterfactual'")  # fmt: skip
-        if self.explainer.classifier.fingerprint != self.classifier.fingerprint:
-            raise ValueError(f"explainer: {self.explainer.name} explains another classifier than {self.name}; build both on "
-                             "the same one")  # fmt: skip
-
-    def answer(self, query: Query) -> Answer:
-        """Return the map of the decided class, from the absent class, or from the target if none is absent."""
-        model = cast(MedXGAN, self.explainer)
-        target = query.target if model.absent is None else None
-        signed = model.latent_gradients(query.image, form=self.form, steps=self.steps, target=target, seed=query.seed)
-        return Answer(attribution=signed.sum(1, keepdim=True).abs())
-
-    def describe(self) -> dict[str, Any]:
-        """Return the settings and those of the medXGAN."""
-        return super().describe() | {"explainer": self.explainer.describe()}

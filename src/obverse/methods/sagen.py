@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from typing import ClassVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from obverse.batches import Step
 from obverse.data.augment import Augment
 from obverse.data.base import Dataset, Sample
-from obverse.domains import check_two_classes
 from obverse.explainer import Answer, LearnedExplainer, Query
-from obverse.losses import class_loss, l1_l2, weight_distance
+from obverse.losses import class_loss, l1_each, l1_l2, weight_distance
+from obverse.modules import networks_from
 from obverse.networks.translators import Norm
 from obverse.networks.two_headed import TwoHeaded
 from obverse.training import Moves
-from obverse.translation import decisions, falling
+from obverse.translation.domains import check_two_classes, decisions
 
 
 @dataclass(eq=False, kw_only=True)
@@ -29,8 +29,7 @@ class SAGen(LearnedExplainer):
     keeps the decision, a(x) loses it, both are held to x and to each other pixel by pixel, the two last blocks are kept
     alike, and no critic asks for realism. As in the released network, the generator is not told the decision.
 
-    Deviations: the weights are ours, as SyCE's papers print none; only a few values were tried. Norm, distance, class
-    terms and decay are as in `syce`.
+    Deviations: the weights are ours, as SyCE's papers print none. Norm, distance, class terms and decay are as in `syce`.
 
     Args:
         similarity: lambda of the distance of the stable image to the image.
@@ -70,14 +69,10 @@ class SAGen(LearnedExplainer):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_two_classes(self.classifier, self.name)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            generator = TwoHeaded(
-                self.classifier.image_shape[0], width=self.width, depth=self.depth, norm=self.norm, refine=self.refine,
-                residual=self.residual,
-            )  # fmt: skip
-        self.networks = nn.ModuleDict({"generator": generator})
-        self.networks.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.networks = networks_from(lambda: {"generator": TwoHeaded(
+            self.classifier.image_shape[0], width=self.width, depth=self.depth, norm=self.norm, refine=self.refine,
+            residual=self.residual,
+        )}, seed=self.seed, device=self.device)  # fmt: skip
 
     def players(self) -> dict[str, Optimizer]:
         """Return one Adam."""
@@ -85,15 +80,15 @@ class SAGen(LearnedExplainer):
 
     def rate(self, step: Step) -> float:
         """Return 1, falling linearly to 0.1 over the last `decay` of the run."""
-        return falling(step, self.decay)
+        return step.falling(self.decay)
 
     def groups(self, data: Dataset) -> Tensor:
-        """Return what the classifier decides.
+        """Return what the classifier decides; fixed once, on images that are not augmented.
 
         Raises:
             ValueError: a class that is never decided.
         """
-        return decisions(self, data)
+        return decisions(data, self.classifier, self.name)
 
     def train_step(self, batch: Sample, step: Step) -> Moves:
         """Yield the one move."""
@@ -116,10 +111,8 @@ class SAGen(LearnedExplainer):
 
     def answer(self, query: Query) -> Answer:
         """Return adversarial and similar image; what is decided as asked already stays."""
-        # few at a time on a CPU: see networks.blocks.in_parts
-        size = 64 if query.image.device.type == "cpu" else max(len(query.image), 1)
-        stable, adversary = (torch.cat(both) for both in zip(*(self._made(part) for part in query.image.split(size))))
-        stays = (query.source == query.target).view(-1, 1, 1, 1)
-        stable, adversary = (torch.where(stays, query.image, made) for made in (stable, adversary))
-        residual = (stable - query.image).abs().flatten(1).mean(1)
-        return Answer(counterfactual=adversary, stable=stable, residual=residual)
+        stable, adversary = query.image.clone(), query.image.clone()
+        for part in query.rows(query.asked):
+            made = self._made(query.image[part])
+            stable[part], adversary[part] = made[0].float(), made[1].float()
+        return Answer(counterfactual=adversary, stable=stable, residual=l1_each(stable, query.image))

@@ -27,14 +27,14 @@ from torch import Tensor, nn
 from obverse.batches import Step
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
-from obverse.domains import check_two_classes
 from obverse.explainer import Answer, Query
-from obverse.losses import class_loss, l1_l2, real_loss, shared_change, weight_distance
+from obverse.losses import class_loss, l1_each, l1_l2, real_loss, shared_change, weight_distance
 from obverse.networks.critics import Critic
 from obverse.networks.translators import Norm, UNet
 from obverse.networks.two_headed import TwoHeaded
 from obverse.training import Moves
-from obverse.translation import Translation
+from obverse.translation.adversarial import Translation
+from obverse.translation.domains import check_two_classes
 
 
 @dataclass(eq=False, kw_only=True)
@@ -58,9 +58,8 @@ class _TwoDecisions(Translation):
     diversity: float = 0.1
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_two_classes(self.classifier, self.name)
-        self._place(self._networks)
+        super().__post_init__()
 
     @property
     def many_answers(self) -> bool:  # type: ignore[override]
@@ -142,9 +141,7 @@ class _TwoDecisions(Translation):
         noise = torch.special.ndtr(query.normal(self.noise)) if self.noise else None  # uniform, as in training
         whole: list[Tensor] = []
         for i in range(2):
-            rows = ((query.source == i) & (query.target != i)).nonzero().flatten()
-            # few at a time on a CPU: see networks.blocks.in_parts
-            for part in rows.split(64 if rows.device.type == "cpu" else max(len(rows), 1)):
+            for part in query.rows(query.asked & (query.source == i)):
                 made = self._made(i, query.image[part], None if noise is None else noise[part])
                 whole = whole or [query.image.clone() for _ in made]
                 for image, piece in zip(whole, made):
@@ -178,7 +175,7 @@ class CyCE(_TwoDecisions):
             fakes.append(adversary)
             logits = self.classifier.logits(torch.cat([adversary, cycled])).chunk(2)
             losses[f"adversarial_class_{i}"] = self.adversarial_class * class_loss(logits[0], 1 - decided[i])  # eq. 9
-            losses[f"realism_{i}"] = self.realism * real_loss(self.networks[f"critic_{1 - i}"](adversary))  # eq. 21
+            losses[f"realism_{i}"] = self.realism * real_loss(self.networks[f"critic_{1 - i}"](adversary))  # eq. S21
             losses[f"cycle_{i}"] = self.cycle * l1_l2(x, cycled)  # eq. 13
             losses[f"cycle_class_{i}"] = self.cycle_class * class_loss(logits[1], decided[i])  # eq. 14
             losses |= self._more_terms(i, real, adversary, step)
@@ -217,7 +214,7 @@ class _WithStable(_TwoDecisions):
             logits = self.classifier.logits(torch.cat(shown)).chunk(len(shown))
             losses = {
                 f"adversarial_class_{i}": self.adversarial_class * class_loss(logits[0], 1 - decided[i]),  # eq. 9
-                f"realism_{i}": self.realism * real_loss(self.networks[f"critic_{1 - i}"](adversary)),  # eq. 21
+                f"realism_{i}": self.realism * real_loss(self.networks[f"critic_{1 - i}"](adversary)),  # eq. S21
                 f"symmetry_{i}": self.symmetry * l1_l2(x, stable),  # eq. 11
                 f"stable_class_{i}": self.stable_class * class_loss(logits[1], decided[i]),  # eq. 12
             }
@@ -235,8 +232,7 @@ class _WithStable(_TwoDecisions):
         counterfactual, stable = self._images(query) or (query.image, query.image)
         if self.compared == "image":
             return Answer(counterfactual=counterfactual)
-        residual = (stable - query.image).abs().flatten(1).mean(1)
-        return Answer(counterfactual=counterfactual, stable=stable, residual=residual)
+        return Answer(counterfactual=counterfactual, stable=stable, residual=l1_each(stable, query.image))
 
     def validate(self, data: Dataset) -> float:
         """Return 1 - validity + mean L1 + the share of stable images with another decision."""
@@ -314,8 +310,8 @@ class CyCSAE(_WithStable):
     Hyperparameters: see the shared ones above.
 
     Args:
-        likeness: lambda_w of the distance of the two last blocks' parameters, eq. S18, which the paper leaves out; of a
-            mean, so 1 moves nothing and 100 halved the distance in 150 steps on digits, at the same validity.
+        likeness: lambda_w of the distance of the two last blocks' parameters, eq. S18, whose value the paper leaves out;
+            large, since the distance is a mean over parameters.
     """
 
     name: ClassVar[str] = "cycsae"

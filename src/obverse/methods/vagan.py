@@ -19,18 +19,19 @@ from dataclasses import dataclass, field
 from typing import ClassVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from obverse.batches import Step
 from obverse.data.augment import Augment
 from obverse.data.base import Dataset, Sample
-from obverse.domains import Domains, check_two_classes, domain_of_each
 from obverse.explainer import Answer, LearnedExplainer, Query
 from obverse.losses import gradient_penalty
+from obverse.modules import networks_from
 from obverse.networks.critics import PooledCritic
 from obverse.networks.translators import Norm, UNet
 from obverse.training import Moves
+from obverse.translation.domains import Domains, check_two_classes, domain_of_each
 
 
 @dataclass(eq=False, kw_only=True)
@@ -85,15 +86,11 @@ class VAGAN(LearnedExplainer):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}; 5, 100 and 100 are published")
         self._positive = self.classifier.index(self.diseased)
-        shape = self.classifier.image_shape
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            networks = {
-                "map": UNet(shape[0], width=self.width, depth=self.depth, norm=self.norm, refine=self.refine, residual=True),
-                "critic": PooledCritic(shape[0], width=self.critic_width, levels=self.critic_levels),
-            }
-        self.networks = nn.ModuleDict(networks).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.networks.eval()
+        channels = self.classifier.image_shape[0]
+        self.networks = networks_from(lambda: {
+            "map": UNet(channels, width=self.width, depth=self.depth, norm=self.norm, refine=self.refine, residual=True),
+            "critic": PooledCritic(channels, width=self.critic_width, levels=self.critic_levels),
+        }, seed=self.seed, device=self.device)  # fmt: skip
 
     def players(self) -> dict[str, Optimizer]:
         """Return an Adam each for the map network and the critic."""
@@ -142,9 +139,7 @@ class VAGAN(LearnedExplainer):
     def answer(self, query: Query) -> Answer:
         """Return diseased images made healthy; others stay."""
         made = query.image.clone()
-        rows = ((query.source == self._positive) & (query.target != self._positive)).nonzero().flatten()
-        # few at a time on a CPU: see networks.blocks.in_parts
-        for part in rows.split(64 if rows.device.type == "cpu" else max(len(rows), 1)):
+        for part in query.rows(query.asked & (query.source == self._positive)):
             made[part] = (self._made(2 * query.image[part] - 1) + 1) / 2
         return Answer(counterfactual=made)
 

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from obverse.explainer import Answer, Explainer, Query
-from obverse.explanation import as_saved
 from obverse.generative import GenerativeModel
-from obverse.inversion import invert, posterior_gap
+from obverse.latent.inversion import invert, posterior_gap
+from obverse.latent.refinement import surely
+from obverse.losses import l1_each
 from obverse.search import minimise
 
 
@@ -60,9 +61,9 @@ class XGEM(Explainer):
         """Return the exemplar of each image."""
         start, end = self._ends(query)
         stable = self.model.decode(start)
-        residual = (stable - query.image).abs().flatten(1).mean(1)
+        residual = l1_each(stable, query.image)
         gap = posterior_gap(self.classifier, query.image, stable)
-        made = torch.where((query.source == query.target).view(-1, 1, 1, 1), query.image, self.model.decode(end))
+        made = torch.where(query.asked.view(-1, 1, 1, 1), self.model.decode(end), query.image)
         return Answer(counterfactual=made, stable=stable, residual=residual, posterior_gap=gap)
 
     def frames(self, query: Query, count: int) -> Tensor:
@@ -89,13 +90,11 @@ class XGEM(Explainer):
 
         def objective(value: Tensor, rows: Tensor) -> Tensor:
             made = self.model.decode(value)
-            away = (made - image[rows]).abs().flatten(1).mean(1)
             loss = F.cross_entropy(self.classifier.logits(made).float(), target[rows], reduction="none")
-            return away + self.class_weight * loss
+            return l1_each(made, image[rows]) + self.class_weight * loss
 
         def done(value: Tensor, rows: Tensor) -> Tensor:
-            posterior = self.classifier.posterior(as_saved(self.model.decode(value)))
-            wanted = posterior.gather(1, target[rows, None]).squeeze(1) >= self.confidence
-            return wanted & (posterior.argmax(1) == target[rows]) | (query.source == query.target)[rows]
+            sure = surely(self.classifier, self.model.decode(value), target[rows], self.confidence)
+            return sure | ~query.asked[rows]
 
         return start, minimise(objective, start, steps=self.steps, rate=self.learning_rate, done=done).value

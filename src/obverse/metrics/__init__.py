@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 
 from obverse.metrics.base import ImageMetric, Metric, Probe, SetMetric
+from obverse.settings import named
 
 METRICS: dict[str, str] = {
     "validity": "obverse.metrics.validity:Validity",
@@ -72,10 +72,7 @@ def metric(name: str) -> type[Metric]:
     Raises:
         ValueError: an unknown name.
     """
-    if name not in METRICS:
-        raise ValueError(f"metrics: expected some of {', '.join(METRICS)}, got {name!r}; docs/metrics.md explains them")
-    module, _, attribute = METRICS[name].partition(":")
-    found: type[Metric] = getattr(import_module(module), attribute)
+    found: type[Metric] = named(METRICS, name, "metrics", "docs/metrics.md explains them")
     return found
 
 

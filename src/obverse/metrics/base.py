@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -37,6 +37,18 @@ NEEDS = {
     "judges": "pass judges=, a folder where the networks that judge realism are kept (trained there once, minutes)",
 }
 """What a metric can need, and what to say when it is not there."""
+T = TypeVar("T")
+
+
+def needed(thing: T | None, name: str) -> T:
+    """Return what a metric needs.
+
+    Raises:
+        NotApplicable: it is not there; the message says what to pass.
+    """
+    if thing is None:
+        raise NotApplicable(f"{name}: {NEEDS[name]}")
+    return thing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,7 +123,7 @@ class Context:
         found = 0
         if self.validation is not None and "mask" in self.validation.fields:
             for sample in self.validation.batches(self.batch_size, self.classifier.device):
-                rows = (_mask(sample) > 0).flatten(1).any(1).nonzero().flatten()[: most - found]
+                rows = (needed(sample.mask, "mask") > 0).flatten(1).any(1).nonzero().flatten()[: most - found]
                 if len(rows):
                     sample = sample.select(rows)
                     found += len(rows)
@@ -126,12 +138,6 @@ class Context:
     def target_name(self) -> int | str | None:
         """The target, where it is the same for all images; None otherwise."""
         return None if isinstance(self.target, Tensor) else self.target
-
-
-def _mask(sample: Sample) -> Tensor:
-    if sample.mask is None:
-        raise NotApplicable(f"mask: {NEEDS['mask']}")
-    return sample.mask
 
 
 class Metric(ABC):

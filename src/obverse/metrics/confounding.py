@@ -12,8 +12,8 @@ from torch import Tensor
 
 from obverse.classifier import Classifier
 from obverse.data.base import Sample
-from obverse.explanation import Explanation, NotApplicable
-from obverse.metrics.base import NEEDS, Better, Context, SetMetric
+from obverse.explanation import Explanation
+from obverse.metrics.base import Better, Context, SetMetric, needed
 from obverse.metrics.validity import made
 
 QUESTION = "Does it leave the rest alone?"
@@ -55,13 +55,12 @@ class Confounding(SetMetric):
             NotApplicable: there is none.
             ValueError: it is not multi-label.
         """
-        if self.judge is None:
-            raise NotApplicable(f"attribute_classifier: {NEEDS['attribute_classifier']}")
-        if self.judge.head != "multilabel":
+        judge = needed(self.judge, "attribute_classifier")
+        if judge.head != "multilabel":
             raise ValueError("attribute_classifier: expected a classifier with head='multilabel', got one with "
                              "exclusive classes; open it with head='multilabel'")  # fmt: skip
-        image = image.to(self.judge.device)
-        return torch.stack([self.judge.label(name).decide(image) for name in self.judge.classes], 1)
+        image = image.to(judge.device)
+        return torch.stack([judge.label(name).decide(image) for name in judge.classes], 1)
 
     def features(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N, 3 A): attributes of the image, flips of the counterfactual, flips of the stable image."""

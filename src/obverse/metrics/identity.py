@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from obverse.classifier import Classifier
 from obverse.data.base import Sample
 from obverse.explanation import Explanation, NotApplicable
-from obverse.metrics.base import NEEDS, Better, Context, ImageMetric, SetMetric
+from obverse.metrics.base import Better, Context, ImageMetric, SetMetric, needed
 from obverse.metrics.judges import Embedding, JudgeSettings, judge
 from obverse.metrics.validity import made
 
@@ -166,7 +166,6 @@ class Verification(ImageMetric):
 
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N,) 0 or 1."""
-        if self.recogniser is None:
-            raise NotApplicable(f"recogniser: {NEEDS['recogniser']}")
-        one, other = self.recogniser(explanation.image), self.recogniser(made(explanation))
+        recogniser = needed(self.recogniser, "recogniser")
+        one, other = recogniser(explanation.image), recogniser(made(explanation))
         return (1 - F.cosine_similarity(one.flatten(1), other.flatten(1)) < self.limit).float()

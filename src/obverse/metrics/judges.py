@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -17,8 +18,7 @@ from obverse.batches import Step
 from obverse.checkpoint import load_tensors, read_json, save_folder, settled
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
-from obverse.explanation import NotApplicable
-from obverse.metrics.base import NEEDS, Context
+from obverse.metrics.base import Context, needed
 from obverse.networks.blocks import in_parts
 from obverse.training import Moves, Trainable, fit
 
@@ -132,8 +132,9 @@ class _Judge(Trainable):
             torch.manual_seed(seed)
             self.networks = nn.ModuleDict(self.build()).to(classifier.device)
 
+    @abstractmethod
     def build(self) -> dict[str, nn.Module]:
-        raise NotImplementedError
+        """Return new networks."""
 
     @property
     def device(self) -> torch.device:
@@ -248,18 +249,16 @@ def judge(make: Callable[[Classifier, JudgeSettings, int], J], context: Context,
     Raises:
         NotApplicable: no reference, or no folder.
     """
-    if context.reference is None or context.judges is None:
-        need = "reference" if context.reference is None else "judges"
-        raise NotApplicable(f"{need}: {NEEDS[need]}")
+    reference, judges = needed(context.reference, "reference"), needed(context.judges, "judges")
     made = make(context.classifier, settings, context.seed)
-    what = {**made.describe(), "data": content(context.reference)}
+    what = {**made.describe(), "data": content(reference)}
     name = f"{made.kind}-{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]}"
     if name not in context.shared:
-        folder = settled(context.judges / name)
+        folder = settled(judges / name)
         if folder.exists() and read_json(folder / "judge.json") == what:
             made.networks.load_state_dict(load_tensors(folder / "networks.safetensors"))
         else:
-            fit(made, context.reference, steps=settings.steps, batch_size=settings.batch_size,
+            fit(made, reference, steps=settings.steps, batch_size=settings.batch_size,
                 validate_every=settings.steps, seed=context.seed)  # fmt: skip
             save_folder(folder, {"networks": dict(made.networks.state_dict())}, {"judge": what})
         made.networks.eval().requires_grad_(False)

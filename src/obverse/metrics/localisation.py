@@ -12,7 +12,7 @@ from torch import Tensor
 from obverse.classifier import Classifier
 from obverse.data.base import Sample
 from obverse.explanation import Explanation, NotApplicable
-from obverse.metrics.base import NEEDS, Better, Context, ImageMetric
+from obverse.metrics.base import Better, Context, ImageMetric, needed
 from obverse.metrics.maps import Cut, average_precision, best_cut, correlation
 from obverse.metrics.validity import made
 
@@ -51,9 +51,7 @@ def annotation(sample: Sample) -> Tensor:
     Raises:
         NotApplicable: the data has none.
     """
-    if sample.mask is None:
-        raise NotApplicable(f"mask: {NEEDS['mask']}")
-    return sample.mask
+    return needed(sample.mask, "mask")
 
 
 def cuts(context: Context) -> dict[Map, Cut]:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from obverse.classifier import Classifier
 from obverse.data.base import Sample
-from obverse.explanation import Explanation, NotApplicable
-from obverse.metrics.base import NEEDS, Better, Context, ImageMetric
+from obverse.explanation import Explanation
+from obverse.metrics.base import Better, Context, ImageMetric, needed
 from obverse.metrics.judges import Autoencoders, JudgeSettings, judge
 from obverse.metrics.realism import QUESTION
 from obverse.metrics.validity import made
@@ -70,11 +70,9 @@ class _Manifold(ImageMetric):
         Raises:
             NotApplicable: not prepared.
         """
-        if self.judges is None:
-            raise NotApplicable(f"judges: {NEEDS['judges']}")
-        out = torch.empty_like(image)
+        judges, out = needed(self.judges, "judges"), torch.empty_like(image)
         for k in which.unique().tolist():
-            out[which == k] = self.judges.reconstruct(image[which == k], f"class{k}").to(image.device)
+            out[which == k] = judges.reconstruct(image[which == k], f"class{k}").to(image.device)
         return out
 
 
@@ -113,7 +111,5 @@ class IM2(_Manifold):
         """Return (N,)."""
         image, own, _ = self.judged(explanation)
         one = self.by_class(image, own)
-        if self.judges is None:
-            raise NotApplicable(f"judges: {NEEDS['judges']}")
-        everything = self.judges.reconstruct(image, "all").to(image.device)
+        everything = needed(self.judges, "judges").reconstruct(image, "all").to(image.device)
         return (one - everything).square().flatten(1).sum(1) / (image.abs().flatten(1).sum(1) + EPSILON)

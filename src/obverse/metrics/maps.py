@@ -60,7 +60,18 @@ def best_cut(maps: Tensor, masks: Tensor, signs: Sequence[float]) -> Cut:
 
 
 def _dices(maps: Tensor, masks: Tensor, ordered: Tensor, places: Tensor) -> Tensor:
-    return torch.stack([overlap(maps > _halfway(ordered, place), masks)[1].mean() for place in places.tolist()]).cpu()
+    """Return (P,), the mean Dice of the maps cut halfway below each of the places, which ascend; in one pass."""
+    cuts = torch.tensor([_halfway(ordered, place) for place in places.tolist()], dtype=maps.dtype, device=maps.device)
+    bins = len(cuts) + 1
+    below = torch.bucketize(maps.flatten(1), cuts.flip(0))  # how many cuts lie below a pixel
+    below += bins * torch.arange(len(maps), device=maps.device)[:, None]
+    inside = masks.flatten(1)
+    counts = [
+        torch.bincount(below.flatten(), weights, len(maps) * bins).view(-1, bins)
+        for weights in (None, inside.flatten())
+    ]
+    region, both = (count.flip(1).cumsum(1)[:, :-1].float() for count in counts)  # of pixels above each cut
+    return (2 * both / (region + inside.sum(1, keepdim=True)).clamp_min(1)).mean(0).cpu()
 
 
 def _halfway(ordered: Tensor, place: int) -> float:

@@ -11,7 +11,8 @@ from torch import Tensor
 from obverse.classifier import Classifier
 from obverse.data.base import Sample
 from obverse.explanation import Explanation, NotApplicable
-from obverse.metrics.base import NEEDS, Better, ImageMetric
+from obverse.losses import l1_each
+from obverse.metrics.base import Better, ImageMetric, needed
 from obverse.metrics.validity import made
 
 QUESTION = "Is it close?"
@@ -26,11 +27,7 @@ def start(explanation: Explanation, against: Against) -> Tensor:
     Raises:
         NotApplicable: the method makes no stable image.
     """
-    if against == "image":
-        return explanation.image
-    if explanation.stable is None:
-        raise NotApplicable(f"stable: {NEEDS['stable']}")
-    return explanation.stable
+    return explanation.image if against == "image" else needed(explanation.stable, "stable")
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class L1(_Distance):
 
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N,) in [0, 1]."""
-        return (made(explanation) - start(explanation, self.against)).abs().flatten(1).mean(1)
+        return l1_each(made(explanation), start(explanation, self.against))
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ class L1Paper(_Distance):
 
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N,) in [0, 2]."""
-        return 2 * (made(explanation) - start(explanation, self.against)).abs().flatten(1).mean(1)
+        return 2 * l1_each(made(explanation), start(explanation, self.against))
 
 
 @dataclass(frozen=True)
@@ -161,9 +158,7 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
             raise TypeError(
                 f"SSIM: expected value and map from torchmetrics, got {type(found).__name__}; check its version"
             )
-        parts.append(
-            found[1][..., 5:-5, 5:-5].flatten(1).mean(1)
-        )  # whole windows only, as printed; it mirrors the border
+        parts.append(found[1][..., 5:-5, 5:-5].flatten(1).mean(1))  # whole windows only, as printed; it mirrors the border
     return torch.cat(parts).clamp(-1, 1) if parts else first.new_zeros(0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
@@ -13,7 +14,7 @@ from torch import Tensor
 from obverse.classifier import Classifier
 from obverse.data.base import Sample
 from obverse.explanation import Explanation, NotApplicable
-from obverse.metrics.base import NEEDS, Better, Context, SetMetric
+from obverse.metrics.base import Better, Context, SetMetric, needed
 from obverse.metrics.distances import MOST, Plane, frechet, jensen_shannon, kernel_distance
 from obverse.metrics.judges import Embedding, JudgeSettings, judge
 
@@ -59,8 +60,7 @@ def real(context: Context, space: Space, settings: JudgeSettings) -> Real:
     """
     key = f"real {space} {settings}"
     if key not in context.shared:
-        if context.reference is None:
-            raise NotApplicable(f"reference: {NEEDS['reference']}")
+        reference = needed(context.reference, "reference")
         note = "the classifier's own"
         extract: Callable[[Tensor], Tensor] = context.classifier.features
         embedding = judge(Embedding, context, settings) if space == "embedding" else None
@@ -68,17 +68,17 @@ def real(context: Context, space: Space, settings: JudgeSettings) -> Real:
             extract = embedding.embed
         if space == "Inception":
             extract, note = _inception(context)
-        order = torch.randperm(len(context.reference), generator=torch.Generator().manual_seed(context.seed))
+        order = torch.randperm(len(reference), generator=torch.Generator().manual_seed(context.seed))
         found, posterior = [], []
         with torch.no_grad():
             for rows in order[:MOST_REAL].split(context.batch_size):
-                image = context.reference[rows].image.to(context.classifier.device)
+                image = reference[rows].image.to(context.classifier.device)
                 found.append(extract(image).float().cpu())
                 posterior.append(context.classifier.posterior(image).cpu())
         features = torch.cat(found)
         plane = Plane.of(features[:MOST])
         if embedding is not None:
-            kl = embedding.kl(context.reference[order[:256]].image)
+            kl = embedding.kl(reference[order[:256]].image)
             note = f"VAE + MLP, {features.shape[1]} numbers, KL {kl:.3g} nat, PC1 {plane.shares[0]:.1%}"
         context.shared[key] = Real(extract=extract, features=features, posterior=torch.cat(posterior), plane=plane,
                                    note=note)  # fmt: skip
@@ -90,9 +90,7 @@ def _inception(context: Context) -> tuple[Callable[[Tensor], Tensor], str]:
     """Return Inception-v3 with the weights of the file that was named, and which those are."""
     from obverse.networks.inception import load_inception  # 22 million weights; only where asked for
 
-    if context.inception is None:
-        raise NotApplicable(f"inception: {NEEDS['inception']}")
-    network, digest = load_inception(context.inception)
+    network, digest = load_inception(needed(context.inception, "inception"))
     network.to(context.classifier.device)
     return network, f"Inception-v3, 2048 numbers, weights {digest[:12]}"
 
@@ -152,15 +150,11 @@ class _Distance(SetMetric):
         Raises:
             NotApplicable: not prepared.
         """
-        if self.known is None:
-            raise NotApplicable(f"reference: {NEEDS['reference']}")
-        return self.known
+        return needed(self.known, "reference")
 
     def features(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N, 1 + D): the posterior of the class that is compared with, then the features."""
-        image = explanation.counterfactual if self.of == "counterfactual" else explanation.stable
-        if image is None:
-            raise NotApplicable(f"{self.of}: {NEEDS[self.of]}")
+        image = needed(explanation.counterfactual if self.of == "counterfactual" else explanation.stable, self.of)
         which = explanation.target if self.of == "counterfactual" else explanation.source
         posterior = classifier.posterior(image).gather(1, which[:, None])
         return torch.cat([posterior, self.learned().extract(image).float().to(posterior.device)], 1)
@@ -169,32 +163,42 @@ class _Distance(SetMetric):
         """Return all answers, or the sure ones."""
         return (features[:, 0] >= 0.9) | (not self.sure)
 
-    def sets(self, features: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features of the answers and of the real images of their classes.
+    def sets(self, features: Tensor, source: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return, for each class that answers are compared with, their features and those of its real images.
 
         Raises:
-            NotApplicable: too few of either.
+            NotApplicable: too few of either for every class.
         """
-        others = self.learned().of(target if self.of == "counterfactual" else source, self.sure)
-        if min(len(features), len(others)) < LEAST:
-            raise NotApplicable(f"answers: a distance of sets needs at least {LEAST} answers and real images, got "
-                                f"{len(features)} and {len(others)}; evaluate more images")  # fmt: skip
-        return features[:, 1:], others
+        asked = target if self.of == "counterfactual" else source
+        pairs = [
+            (features[asked == k, 1:], self.learned().of(torch.tensor([k]), self.sure)) for k in asked.unique().tolist()
+        ]
+        enough = [pair for pair in pairs if min(map(len, pair)) >= LEAST]
+        if not enough:
+            made, real_ones = pairs[0] if pairs else (features, features[:0])
+            raise NotApplicable(f"answers: a distance of sets needs at least {LEAST} answers and real images of a class, got "
+                                f"{len(made)} and {len(real_ones)}; evaluate more images")  # fmt: skip
+        return enough
 
     def compute(self, features: Tensor, source: Tensor, target: Tensor) -> float:
-        """Return the distance."""
-        return self.distance(*self.sets(features, source, target))
+        """Return the distance; of several classes the mean, weighted by answers.
 
+        Classes are not pooled: unchanged images of two classes, each asked to be the other, are as a set near perfect.
+        """
+        return _weighted([(len(made), self.distance(made, others)) for made, others in self.sets(features, source, target)])
+
+    @abstractmethod
     def distance(self, first: Tensor, second: Tensor) -> float:
         """Return the distance of two sets of features."""
-        raise NotImplementedError
 
     def beside(self, features: Tensor, source: Tensor, target: Tensor) -> Mapping[str, float]:
         """Return the floor between disjoint real images, as many as answers on one side, and between real classes."""
-        known, (_, others) = self.learned(), self.sets(features, source, target)
-        order = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))
-        count = min(len(features), len(others) // 2)
-        found = {"floor between real images": self.distance(others[order[:count]], others[order[count:]])}
+        known, floors = self.learned(), []
+        for made, others in self.sets(features, source, target):
+            order = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))
+            count = min(len(made), len(others) // 2)
+            floors.append((len(made), self.distance(others[order[:count]], others[order[count:]])))
+        found = {"floor between real images": _weighted(floors)}
         pair = source.unique().tolist(), target.unique().tolist()
         if len(known.posterior[0]) == 2 or (len(pair[0]) == len(pair[1]) == 1):
             a, b = (0, 1) if len(known.posterior[0]) == 2 else (pair[0][0], pair[1][0])
@@ -208,6 +212,10 @@ class _Distance(SetMetric):
         return "" if self.known is None else self.known.note
 
 
+def _weighted(figures: list[tuple[int, float]]) -> float:
+    return sum(n * value for n, value in figures) / sum(n for n, _ in figures)
+
+
 @dataclass(frozen=True)
 class FrechetDistance(_Distance):
     """Frechet distance of Gaussians fitted to the features."""
@@ -219,7 +227,8 @@ class FrechetDistance(_Distance):
     about: ClassVar[str] = (
         "Tells how far the set of answers is from real images of that class, in units of the feature space: compare "
         "within one space only, with the floor (as many real images against other real ones) and the distance of the "
-        "two real classes. Falls with n. Says nothing of single images. SyCE prints 1e5 times the value, on an "
+        "two real classes. Over all directions it is the mean of the classes', since sets of pooled classes favour doing "
+        "nothing. Falls with n. Says nothing of single images. SyCE prints 1e5 times the value, on an "
         "embedding that had collapsed onto the decision; this one is not, see KL and PC1 in the note."
     )
 

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Explainer
-from obverse.explanation import Explanation, NotApplicable
+from obverse.explanation import Explanation
 from obverse.generative import GenerativeModel
-from obverse.metrics.base import NEEDS, Better, Context, ImageMetric, Measured, Probe
+from obverse.metrics.base import Better, Context, ImageMetric, Measured, Probe, needed
 from obverse.metrics.cost import affordable
 from obverse.metrics.localisation import evidence
 from obverse.metrics.maps import correlation
@@ -198,9 +198,8 @@ class LatentChange(ImageMetric):
         Raises:
             NotApplicable: no model with an encoder.
         """
-        if self.model is None:
-            raise NotApplicable(f"encoder: {NEEDS['encoder']}")
-        return (self.model.encode(made(explanation)) - self.model.encode(explanation.image)).abs()
+        encode = needed(self.model, "encoder").encode
+        return (encode(made(explanation)) - encode(explanation.image)).abs()
 
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N,)."""

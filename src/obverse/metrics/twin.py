@@ -9,8 +9,9 @@ from torch import Tensor
 
 from obverse.classifier import Classifier
 from obverse.data.base import Sample
-from obverse.explanation import Explanation, NotApplicable
-from obverse.metrics.base import NEEDS, Better, ImageMetric
+from obverse.explanation import Explanation
+from obverse.losses import l1_each
+from obverse.metrics.base import Better, ImageMetric, needed
 from obverse.metrics.maps import correlation
 from obverse.metrics.region import mean_within
 from obverse.metrics.validity import made
@@ -24,9 +25,7 @@ def true_twin(sample: Sample) -> Tensor:
     Raises:
         NotApplicable: the data has none.
     """
-    if sample.twin is None:
-        raise NotApplicable(f"twin: {NEEDS['twin']}")
-    return sample.twin
+    return needed(sample.twin, "twin")
 
 
 def has_other_twin(explanation: Explanation, sample: Sample) -> Tensor:
@@ -74,7 +73,7 @@ class TwinDistance(ImageMetric):
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N,) in [0, 1]."""
         image = made(explanation) if self.of == "counterfactual" else explanation.image
-        return (image - true_twin(sample)).abs().flatten(1).mean(1)
+        return l1_each(image, true_twin(sample))
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,7 @@ class TrueDifference(ImageMetric):
 
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N,) in [-1, 1]."""
-        if explanation.difference is None:
-            raise NotApplicable(f"counterfactual: {NEEDS['counterfactual']}")
-        return correlation(explanation.difference, true_twin(sample) - explanation.image)
+        return correlation(needed(explanation.difference, "counterfactual"), true_twin(sample) - explanation.image)
 
 
 @dataclass(frozen=True)
@@ -124,14 +121,10 @@ class LesionLeft(ImageMetric):
 
     def applies(self, explanation: Explanation, sample: Sample) -> Tensor:
         """Return the rows whose twin is the answer and whose lesion stands out by more than a thousandth."""
-        if sample.mask is None:
-            raise NotApplicable(f"mask: {NEEDS['mask']}")
-        contrast = mean_within(explanation.image - true_twin(sample), sample.mask).abs() > 1e-3
+        contrast = mean_within(explanation.image - true_twin(sample), needed(sample.mask, "mask")).abs() > 1e-3
         return contrast & has_other_twin(explanation, sample)
 
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N,)."""
-        if sample.mask is None:
-            raise NotApplicable(f"mask: {NEEDS['mask']}")
-        twin = true_twin(sample)
-        return mean_within(made(explanation) - twin, sample.mask) / mean_within(explanation.image - twin, sample.mask)
+        twin, mask = true_twin(sample), needed(sample.mask, "mask")
+        return mean_within(made(explanation) - twin, mask) / mean_within(explanation.image - twin, mask)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from obverse.classifier import Classifier
 from obverse.data.base import Sample
-from obverse.explanation import Explanation, NotApplicable
-from obverse.metrics.base import NEEDS, Better, Context, ImageMetric
+from obverse.explanation import Explanation
+from obverse.metrics.base import Better, Context, ImageMetric, needed
 
 QUESTION = "Is it valid?"
 
@@ -22,9 +22,7 @@ def made(explanation: Explanation) -> Tensor:
     Raises:
         NotApplicable: the method makes none.
     """
-    if explanation.counterfactual is None:
-        raise NotApplicable(f"counterfactual: {NEEDS['counterfactual']}")
-    return explanation.counterfactual
+    return needed(explanation.counterfactual, "counterfactual")
 
 
 @dataclass(frozen=True)
@@ -95,9 +93,7 @@ class AccS(ImageMetric):
 
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N,) 0 or 1."""
-        if explanation.stable is None:
-            raise NotApplicable(f"stable: {NEEDS['stable']}")
-        return (classifier.decide(explanation.stable) == explanation.source).float()
+        return (classifier.decide(needed(explanation.stable, "stable")) == explanation.source).float()
 
 
 @dataclass(frozen=True)
@@ -130,8 +126,7 @@ def second_decision(judge: Classifier | None, image: Tensor) -> Tensor:
     Raises:
         NotApplicable: there is none.
     """
-    if judge is None:
-        raise NotApplicable(f"second_classifier: {NEEDS['second_classifier']}")
+    judge = needed(judge, "second_classifier")
     return judge.decide(image.to(judge.device)).to(image.device)
 
 

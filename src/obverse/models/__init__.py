@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
-from obverse.checkpoint import read_json, settled
+from obverse.checkpoint import saved
 from obverse.generative import LearnedModel
+from obverse.settings import named
 
 MODELS: dict[str, str] = {
     "gan": "obverse.models.dcgan:DCGAN",
@@ -21,11 +21,7 @@ def model(name: str) -> type[LearnedModel]:
     Raises:
         ValueError: an unknown name.
     """
-    if name not in MODELS:
-        raise ValueError(f"model: expected one of {', '.join(MODELS)}, got {name!r}; wrap a model of your own with "
-                         "obverse.Adapter")  # fmt: skip
-    module, _, attribute = MODELS[name].partition(":")
-    found: type[LearnedModel] = getattr(import_module(module), attribute)
+    found: type[LearnedModel] = named(MODELS, name, "model", "wrap a model of your own with obverse.Adapter")
     return found
 
 
@@ -36,6 +32,4 @@ def load_model(folder: str | Path) -> LearnedModel:
         FileNotFoundError: nothing there.
         ValueError: no generative model.
     """
-    folder = Path(folder)
-    settings = read_json((settled(folder / "best") if settled(folder / "best").is_dir() else folder) / "settings.json")
-    return model(str(settings["method"])).load(folder)
+    return model(str(saved(folder)[1]["method"])).load(folder)

@@ -21,7 +21,7 @@ from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
 from obverse.generative import LearnedModel
 from obverse.losses import fake_loss, real_loss, real_penalty
-from obverse.models.scores import energy_distance, reconstruction
+from obverse.models.scores import reconstruction, sample_distance
 from obverse.networks.dcgan import Generator, Pyramid, on_sphere
 from obverse.training import Moves
 
@@ -73,13 +73,11 @@ class DCGAN(LearnedModel):
 
     def __post_init__(self) -> None:
         self.watch(self.classifier)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self.place({
-                "generator": Generator(self.image_shape, self.latent_size, width=self.width),
-                "encoder": Pyramid(self.image_shape, self.latent_size, width=self.width),
-                "critic": Pyramid(self.image_shape, 1, width=self.width),
-            }, None if self.classifier is None else self.classifier.device)  # fmt: skip
+        self.place(lambda: {
+            "generator": Generator(self.image_shape, self.latent_size, width=self.width),
+            "encoder": Pyramid(self.image_shape, self.latent_size, width=self.width),
+            "critic": Pyramid(self.image_shape, 1, width=self.width),
+        }, seed=self.seed, device=None if self.classifier is None else self.classifier.device)  # fmt: skip
 
     def _from_normal(self, normal: Tensor, target: Tensor) -> Tensor:
         return on_sphere(normal)
@@ -105,8 +103,7 @@ class DCGAN(LearnedModel):
 
     def rate(self, step: Step) -> float:
         """Return 1, falling linearly to 0.02 over the last `decay` of the run."""
-        left = (step.total - step.index) / max(step.total * self.decay, 1)
-        return min(1.0, 0.02 + 0.98 * left)
+        return step.falling(self.decay, to=0.02)
 
     def train_step(self, batch: Sample, step: Step) -> Moves:
         """Yield the critic's move, then that of generator and encoder, on the same images."""
@@ -133,7 +130,7 @@ class DCGAN(LearnedModel):
 
     def validate(self, data: Dataset) -> float:
         """Return the mean absolute error of reconstructions plus the energy distance of samples to images."""
-        return reconstruction(self, data).error + (energy_distance(self, data) if self.realism else 0.0)
+        return reconstruction(self, data).error + (sample_distance(self, data) if self.realism else 0.0)
 
     def pictures(self, data: Dataset) -> Tensor | None:
         """Return rows of 8 images, their reconstructions, and samples."""

@@ -45,12 +45,10 @@ class VAE(LearnedModel):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self.place({
-                "decoder": Generator(self.image_shape, self.latent_size, width=self.width),
-                "encoder": Pyramid(self.image_shape, 2 * self.latent_size, width=self.width),
-            })  # fmt: skip
+        self.place(lambda: {
+            "decoder": Generator(self.image_shape, self.latent_size, width=self.width),
+            "encoder": Pyramid(self.image_shape, 2 * self.latent_size, width=self.width),
+        }, seed=self.seed)  # fmt: skip
 
     def _decode(self, latent: Tensor) -> Tensor:
         image: Tensor = self.networks["decoder"](latent)
@@ -65,7 +63,7 @@ class VAE(LearnedModel):
 
     def rate(self, step: Step) -> float:
         """Return 1, falling linearly to 0.02 over the second half of the run."""
-        return min(1.0, 0.02 + 0.98 * 2 * (step.total - step.index) / step.total)
+        return step.falling(0.5, to=0.02)
 
     def train_step(self, batch: Sample, step: Step) -> Moves:
         """Yield the two terms of the evidence bound, in nats a pixel."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class _Clip(torch.autograd.Function):
@@ -53,6 +54,18 @@ def in_parts(function: Callable[[Tensor], Tensor], image: Tensor, size: int = 64
     if image.device.type != "cpu" or len(image) <= size:
         return function(image)
     return torch.cat([function(part) for part in image.split(size)])
+
+
+def to_blocks(image: Tensor, side: int) -> Tensor:
+    """Return (N, C side^2, H / side, W / side): each block of pixels as channels (empty batches too, unlike torch's)."""
+    n, channels, height, width = image.shape
+    return F.pixel_unshuffle(image, side) if n else image.reshape(0, channels * side**2, height // side, width // side)
+
+
+def from_blocks(x: Tensor, side: int) -> Tensor:
+    """Return the image (N, C, H, W) whose blocks of pixels are the channels of (N, C side^2, H / side, W / side)."""
+    n, channels, height, width = x.shape
+    return F.pixel_shuffle(x, side) if n else x.reshape(0, channels // side**2, height * side, width * side)
 
 
 class Affine(nn.Module):

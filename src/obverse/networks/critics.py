@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obverse.networks.blocks import glorot
+from obverse.networks.blocks import glorot, to_blocks
 
 
 class Critic(nn.Module):
@@ -37,7 +37,7 @@ class Critic(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return (N,) logits."""
-        x = F.pixel_unshuffle(image, self.shrink)
+        x = to_blocks(image, self.shrink)
         for layer in self.layers:
             x = layer(F.leaky_relu(x, 0.3))
         logit: Tensor = self.out(x.flatten(1)).squeeze(1)

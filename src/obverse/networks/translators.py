@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obverse.networks.blocks import Affine, clip, glorot
+from obverse.networks.blocks import Affine, clip, from_blocks, glorot, to_blocks
 
 Norm = Literal["affine", "batch", "none"]
 
@@ -77,9 +77,7 @@ class UNet(nn.Module):
             raise ValueError(f"image: expected sides that are multiples of {self.factor} for depth "
                              f"{len(self.down)}{f' and shrink {self.shrink}' if self.shrink > 1 else ''}, got "
                              f"{tuple(image.shape[-2:])}; resize or choose a smaller depth")  # fmt: skip
-        if not len(image):  # which pixel_unshuffle leaves in its shape
-            return image.float()
-        x = F.pixel_unshuffle(image, self.shrink)
+        x = to_blocks(image, self.shrink)
         if self.noise:  # not negative: the first block starts with a ReLU
             given = image.new_full((len(image), self.noise), 0.5) if noise is None else noise.to(image.dtype)
             x = torch.cat([x, given[:, :, None, None].expand(-1, -1, *x.shape[-2:])], 1)
@@ -95,7 +93,7 @@ class UNet(nn.Module):
             x = torch.cat([skips.pop(), x], 1)
         if self.refine is not None:
             x = self.refine(x)
-        return F.pixel_shuffle(self.out(x).float(), self.shrink)
+        return from_blocks(self.out(x).float(), self.shrink)
 
 
 def _block(inner: int, outer: int, norm: Norm, slope: float) -> nn.Sequential:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,11 @@ class Shown:
         """Whether it is magnified without smoothing."""
         return self.width < TINY
 
+    @property
+    def tip(self) -> str:
+        """What its caption means, where that does not go without saying."""
+        return TIPS.get(self.name, "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
@@ -93,6 +98,11 @@ class Card:
         return "NOT VALID" if self.failed else "valid"
 
     @property
+    def verdict(self) -> str:
+        """What the page shows the mark as: "good", "bad", or neither."""
+        return "bad" if self.failed else "good" if self.made and self.asked else ""
+
+    @property
     def first(self) -> tuple[Shown, ...]:
         """What is looked at first, where there is room to tell: the image, its answer, and the change."""
         wanted = ("image", "counterfactual", "what changed") if self.made else ("image", "attribution")
@@ -112,6 +122,11 @@ class Card:
     def column(self) -> str:
         """What the second column of bars is called."""
         return "" if not self.made else "at the slider" if self.walk else "after"
+
+
+def columns(cards: Iterable[Card]) -> int:
+    """Return how many pictures to put beside each other, so that they are of one size in all cards."""
+    return 4 if max((len(one.pictures) for one in cards), default=0) == 4 else 3
 
 
 def card(
@@ -185,6 +200,14 @@ def _pictures(
     return found
 
 
+TIPS = {
+    "stable": "What the method makes of the image when nothing is asked of it. The change is measured from here, so that "
+    "traces of the method itself do not count.",
+    "attribution": "Where the evidence is: the more colour, the more the decision depends on that place. Scaled to its own "
+    "maximum.",
+    "mask": "The region that is annotated in the data: what a good explanation should point at. The method never saw it.",
+    "true twin": "The same image with, or without, the finding, which generated data know. The method never saw it.",
+}
 ALT = {
     "image": "the image",
     "stable": "the method's own picture",

@@ -122,6 +122,7 @@ class Run:
     def follow(self, answers: int) -> None:
         """Keep the ways to the examples' answers; a way belongs to the first answer, so only where there is one."""
         began = time.perf_counter()
+        self.examples.arrange()
         if answers == 1:
             self.examples.follow(self.context.explainer, self.context.seed)
         self.times["ways to the examples"] = time.perf_counter() - began

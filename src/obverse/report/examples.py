@@ -29,12 +29,14 @@ class Examples:
         self.walk: Walk | None = None
         self.index = torch.zeros(0, dtype=torch.int64)
         self._priority = torch.zeros(0)
+        self.offered = 0
 
     def __len__(self) -> int:
         return len(self.index)
 
     def add(self, explanation: Explanation, sample: Sample, index: Tensor) -> None:
         """Offer more answers; `index` (N,) says which image of the data set each belongs to."""
+        self.offered += len(explanation)
         priority = torch.rand(len(explanation), generator=self._generator)
         first = self._choose(explanation, priority)  # most answers are dropped before anything is copied
         explanation, sample = explanation.select(first).to("cpu"), sample.select(first).to("cpu")
@@ -47,6 +49,18 @@ class Examples:
             explanation, sample = explanation.select(rows), sample.select(rows)
             index, priority = index[rows], priority[rows]
         self.explanation, self.sample, self.index, self._priority = explanation, sample, index, priority
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing that was offered was left out."""
+        return self.offered == len(self)
+
+    def arrange(self) -> None:
+        """Put the answers into the order of the data, where they are all there; a choice keeps its mix."""
+        if self.complete and self.explanation is not None and self.sample is not None:
+            order = self.index.argsort(stable=True)
+            self.explanation, self.sample = self.explanation.select(order), self.sample.select(order)
+            self.index, self._priority = self.index[order], self._priority[order]
 
     def follow(self, explainer: Explainer, seed: int) -> None:
         """Keep the ways to all answers that were chosen, for the report's sliders; none where there is no way."""

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from obverse.figures import common_scale
 from obverse.report.base import Report, Row, aside, number
-from obverse.report.cards import Card, card
+from obverse.report.cards import Card, card, columns
 from obverse.report.papers import meaning, methods
 
 MOST_BYTES = 10_000_000
@@ -34,9 +34,13 @@ def _render(report: Report, *, lossless: bool) -> str:
     examples = report.examples
     explanation = None if examples is None else examples.explanation
     scale = 1.0 if explanation is None else common_scale(explanation)
+    cards = _cards(report, scale, lossless)
     return environment().get_template("report.html.j2").render(
         report=report,
-        examples=_cards(report, scale, lossless),
+        examples=cards,
+        columns=columns(cards),
+        complete=examples is not None and examples.complete,
+        notes=report.settings.get("data", {}).get("notes", []),
         has_change=explanation is not None and explanation.difference is not None,
         scale=number(scale),
         kind="" if examples is None or examples.walk is None else examples.walk.kind,
@@ -53,8 +57,10 @@ def parts_of(report: Report) -> dict[str, Any]:
     return {
         "headline": report.headline(),
         "questions": _by_question(report.rows),
-        "plots": [plot(name, x, y) for name, (x, y) in report.curves.items()],
-        "training": plot("training", *map(list, zip(*report.training))) if len(report.training) > 1 else None,
+        "plots": [plot(name, x, y) | axes(name) for name, (x, y) in report.curves.items()],
+        "training": plot("training", *map(list, zip(*report.training))) | axes("training")
+        if len(report.training) > 1
+        else None,
         "meaning": meaning,
         "aside": aside,
         "place": _place,
@@ -90,8 +96,22 @@ def plot(name: str, x: list[float], y: list[float]) -> dict[str, Any]:
     low, high = min(y), max(y)
     span, width = (high - low) or 1.0, (x[-1] - x[0]) or 1.0
     points = " ".join(f"{300 * (a - x[0]) / width:.1f},{120 - 120 * (b - low) / span:.1f}" for a, b in zip(x, y))
-    return {"name": name, "points": points, "left": number(x[0]), "right": number(x[-1]), "low": number(low),
+    return {"name": name, "points": points, "left": f"{x[0]:.4g}", "right": f"{x[-1]:.4g}", "low": number(low),
             "high": number(high)}  # fmt: skip
+
+
+AXES = {
+    "AUPC": ("share of the pixels that were exchanged", "posterior"),
+    "knob": ("posterior that was asked for", "posterior that was obtained"),
+    "training": ("step", "score on validation, lower is better"),
+}
+"""What the axes of a curve are, by how its name begins."""
+
+
+def axes(name: str) -> dict[str, str]:
+    """Return what a curve's axes are; "" where that is not known."""
+    known = next((found for start, found in AXES.items() if name.startswith(start)), ("", ""))
+    return dict(zip(("x", "y"), known, strict=True))
 
 
 def _flat(settings: Any, prefix: str = "") -> list[tuple[str, str]]:
@@ -101,5 +121,13 @@ def _flat(settings: Any, prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             rows += _flat(value, f"{prefix}{name}: ")
         elif value is not None and value != []:
-            rows.append((f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)))
+            rows.append((f"{prefix}{name}", _plain(value)))
     return rows
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
+        return "; ".join(value)
+    return value if isinstance(value, str) else json.dumps(value)

@@ -69,7 +69,7 @@ def walk(explainer: Explainer, explanation: Explanation, *, frames: int = 11, se
         start = explanation.image if explanation.stable is None else explanation.stable
         share = torch.linspace(0, 1, frames, device=start.device).view(1, -1, 1, 1, 1)
         way = start[:, None] * (1 - share) + explanation.counterfactual[:, None] * share
-        kind, faded = "pixels cross-faded between the two ends: the method makes none between them", True
+        kind, faded = "pixels cross-faded between the two ends, since the method makes none between them", True
     else:
         way = explainer.path(explanation.image, explanation.target, frames=frames, seed=seed)
         kind = explainer.path_kind

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from obverse.classifier import Classifier
+from obverse.latent.perception import Perception
 from obverse.networks.classifiers import LeNet, ResNet
-from obverse.perception import Perception
 from tiny_core import SHAPE, bright_classifier
 from tiny_latent import blocks_classifier
 

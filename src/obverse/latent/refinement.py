@@ -11,8 +11,15 @@ from torch.nn import functional as F
 from obverse.classifier import Classifier
 from obverse.explanation import as_saved
 from obverse.generative import GenerativeModel
+from obverse.losses import l1_each
 from obverse.networks.walk import to_norm
 from obverse.search import Minimum, minimise
+
+
+def surely(classifier: Classifier, image: Tensor, target: Tensor, posterior: float) -> Tensor:
+    """Return (N,) bool: the image, as it would be saved, is decided `target` with at least this posterior."""
+    found = classifier.posterior(as_saved(image))
+    return (found.gather(1, target[:, None]).squeeze(1) >= posterior) & (found.argmax(1) == target)
 
 
 def refine(
@@ -57,13 +64,11 @@ def refine(
 
     def objective(value: Tensor, rows: Tensor) -> Tensor:
         made = images(value, rows)
-        away = (made - image[rows]).abs().flatten(1).mean(1)
-        return F.cross_entropy(classifier.logits(made).float(), target[rows], reduction="none") + proximity * away
+        wrong = F.cross_entropy(classifier.logits(made).float(), target[rows], reduction="none")
+        return wrong + proximity * l1_each(made, image[rows])
 
     def done(value: Tensor, rows: Tensor) -> Tensor:
-        found = classifier.posterior(as_saved(images(value, rows)))
-        wanted = found.gather(1, target[rows, None])[:, 0]
-        return (wanted >= posterior) & (found.argmax(1) == target[rows])
+        return surely(classifier, images(value, rows), target[rows], posterior)
 
     if len(latent) == 0:
         return Minimum(latent, latent.new_zeros(0), target, torch.zeros(0, dtype=torch.bool, device=latent.device))

@@ -56,7 +56,7 @@ def draw(
         lacking = [k for k in range(count) if have[k] < rows]
         for group in [lacking] if model.classes is None else [[k] for k in lacking]:
             noise = normal(2 * rows * (count if model.classes is None else 1))
-            target = None if model.classes is None else class_of(model, classifier, classes[group[0]])
+            target = None if model.classes is None else model.index(classifier.classes[classes[group[0]]])
             with torch.no_grad():
                 latent = model.from_normal(noise, target)
                 image = model.decode(latent)
@@ -71,19 +71,6 @@ def draw(
                 _check_hope(model, classifier.classes[classes[k]], int(drawn[k]), int(accepted[k]), least)
     latents, images = ([torch.cat([one[part] for one in each]) for each in found] for part in (0, 1))
     return Drawn(torch.cat(latents), torch.cat(images), drawn, accepted)
-
-
-def class_of(model: GenerativeModel, classifier: Classifier, index: int) -> int:
-    """Return the conditional model's index of the classifier's class of that index, by name.
-
-    Raises:
-        ValueError: it does not know the class.
-    """
-    name, known = classifier.classes[index], model.classes or ()
-    if name not in known:
-        raise ValueError(f"model: {model.name} cannot be asked for {name!r}, it knows {', '.join(known[:8])}"
-                         f"{', ...' if len(known) > 8 else ''}; name the classifier's classes like the model's")  # fmt: skip
-    return known.index(name)
 
 
 def _check_hope(model: GenerativeModel, name: str, drawn: int, accepted: int, least: float) -> None:

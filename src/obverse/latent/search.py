@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from obverse.classifier import Classifier
-from obverse.inversion import Inversion, posterior_gap
+from obverse.latent.inversion import Inversion, posterior_gap
+from obverse.losses import divergence_each, l1_each
 from obverse.models.anatomy import AnatomyModel
 from obverse.search import best_restart, minimise
 
@@ -39,8 +40,7 @@ class LatentSearch:
     def objective(self, latent: Tensor, image: Tensor, posterior: Tensor) -> Tensor:
         """Return (N,) losses of eq. 5, with the divergence of the posteriors, which is its BCE up to a constant."""
         made = self.model.decode(latent)
-        log = self.classifier.logits(made).float().log_softmax(1)
-        divergence = (torch.xlogy(posterior, posterior) - posterior * log).sum(1)
+        divergence = divergence_each(posterior, self.classifier.logits(made))
         return self.image_weight * (made - image).square().flatten(1).mean(1) + divergence  # eq. 5
 
     def __call__(self, image: Tensor, start: Tensor) -> Inversion:
@@ -71,7 +71,7 @@ class LatentSearch:
         best = best_restart(replace(found, stopped=torch.ones_like(found.stopped)), restarts)
         with torch.no_grad():
             made = self.model.decode(best.value)
-        residual, gap = (made - image).abs().flatten(1).mean(1), posterior_gap(self.classifier, image, made)
+        residual, gap = l1_each(made, image), posterior_gap(self.classifier, image, made)
         return Inversion(best.value, made, residual, gap, best.steps, best.steps < self.steps)
 
 

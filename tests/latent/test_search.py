@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from obverse.latent_search import LatentSearch
+from obverse.latent.search import LatentSearch
 from obverse.models.anatomy import AnatomyModel
 from tiny_core import SHAPE, bright_classifier, bright_data
 

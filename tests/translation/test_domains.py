@@ -5,8 +5,8 @@ import torch
 
 from obverse.classifier import Classifier
 from obverse.data.base import MemoryDataset, Sample
-from obverse.domains import MULTI_CLASS, check_two_classes, domain_of_each
 from obverse.methods import METHODS
+from obverse.translation.domains import MULTI_CLASS, check_two_classes, domain_of_each
 from tiny_core import SHAPE, bright_classifier, bright_data
 
 

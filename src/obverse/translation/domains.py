@@ -27,6 +27,26 @@ def check_two_classes(classifier: Classifier, name: str) -> None:
                          f"take a view, classifier.against_rest({classes[0]!r}), or use {MULTI_CLASS}")  # fmt: skip
 
 
+def decisions(data: Dataset, classifier: Classifier, name: str) -> Tensor:
+    """Return (N,) what the classifier decides for each training image, every class at least once.
+
+    Args:
+        data: training images.
+        classifier: decides.
+        name: of the method, for the message.
+
+    Raises:
+        ValueError: a class that is never decided.
+    """
+    found = classifier.posteriors(data).argmax(1)
+    counts = torch.bincount(found, minlength=len(classifier.classes)).tolist()
+    if min(counts) == 0:
+        never = classifier.classes[counts.index(0)]
+        raise ValueError(f"data: the classifier never decides {never!r} on these {len(data)} images; {name} needs images of "
+                         "every decision: pass other images or check the classifier")  # fmt: skip
+    return found
+
+
 def domain_of_each(data: Dataset, classifier: Classifier, by: Domains, name: str) -> Tensor:
     """Return (N,) 0 or 1, the domain of each training image, as the classifier numbers its classes.
 
@@ -40,15 +60,12 @@ def domain_of_each(data: Dataset, classifier: Classifier, by: Domains, name: str
         ValueError: no labels, labels of other classes than the classifier's, or an empty domain.
     """
     if by == "decision":
-        found = classifier.posteriors(data).argmax(1)
-    else:
-        found = _labels(data, classifier, name)
+        return decisions(data, classifier, name)
+    found = _labels(data, classifier, name)
     counts = torch.bincount(found, minlength=2).tolist()
     if min(counts) == 0:
-        never = classifier.classes[counts.index(0)]
-        said = f"the classifier never decides {never!r} on" if by == "decision" else f"no image is labelled {never!r} among"
-        raise ValueError(f"data: {said} these {len(data)} images; {name} needs images of both domains: pass other "
-                         "images or check the classifier")  # fmt: skip
+        raise ValueError(f"data: no image is labelled {classifier.classes[counts.index(0)]!r} among these {len(data)} images; "
+                         f"{name} needs images of both domains: pass other images, or domains='decision'")  # fmt: skip
     return found
 
 

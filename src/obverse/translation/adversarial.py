@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,42 +13,22 @@ from torch.optim import Adam, Optimizer
 from obverse.batches import Step
 from obverse.data.augment import Augment
 from obverse.data.base import Dataset
-from obverse.explainer import Explainer, LearnedExplainer
+from obverse.explainer import LearnedExplainer
 from obverse.losses import fake_loss, gradient_penalty, real_loss
-
-
-def falling(step: Step, share: float) -> float:
-    """Return 1, falling linearly to 0.1 over the last `share` of the run."""
-    left = (step.total - step.index) / max(step.total * share, 1)
-    return min(1.0, 0.1 + 0.9 * left)
-
-
-def decisions(explainer: Explainer, data: Dataset) -> Tensor:
-    """Return (N,) what the classifier decides, every class at least once.
-
-    Raises:
-        ValueError: a class that is never decided.
-    """
-    classifier = explainer.classifier
-    decided = classifier.posteriors(data).argmax(1)
-    counts = torch.bincount(decided, minlength=len(classifier.classes)).tolist()
-    if min(counts) == 0:
-        never = classifier.classes[counts.index(0)]
-        raise ValueError(f"data: the classifier never decides {never!r} on these {len(data)} images; {explainer.name} "
-                         "needs images of every decision: pass other images or check the classifier")  # fmt: skip
-    return decided
+from obverse.modules import networks_from
+from obverse.translation.domains import decisions
 
 
 @dataclass(eq=False, kw_only=True)
 class Translation(LearnedExplainer):
-    """Generators against critics that know the decisions of a classifier. Equation numbers are SyCE's.
+    """Generators against critics that know the decisions of a classifier; equation numbers as in `methods.syce`.
 
     Args:
         cycle: lambda of the cycle distance, eq. 13.
         adversarial_class: lambda of the class of the counterfactual, eq. 9.
         cycle_class: lambda of the class of the cycled image, eq. 14.
-        realism: lambda of the critic's opinion, eq. 21.
-        penalty: lambda of the gradient penalty of the critics, eq. 22.
+        realism: lambda of the critic's opinion, eq. S21.
+        penalty: lambda of the gradient penalty of the critics, eq. S22.
         penalty_every: steps between two gradient penalties, which then weigh that much more.
         generator_rate, critic_rate: Adam's learning rates.
         momentum: Adam's betas, of both players.
@@ -79,13 +60,13 @@ class Translation(LearnedExplainer):
     augment: Augment = field(default_factory=Augment)
     seed: int = 0
 
-    def _place(self, make: Callable[[], dict[str, nn.Module]]) -> None:
-        """Make the networks from the seed, without touching the global random state."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            networks = make()
-        self.networks = nn.ModuleDict(networks).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.networks.eval()
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.networks = networks_from(self._networks, seed=self.seed, device=self.device)
+
+    @abstractmethod
+    def _networks(self) -> dict[str, nn.Module]:
+        """Return new generators and critics, whose names begin so."""
 
     def players(self) -> dict[str, Optimizer]:
         """Return one Adam for the generators and one for the critics."""
@@ -100,7 +81,7 @@ class Translation(LearnedExplainer):
 
     def rate(self, step: Step) -> float:
         """Return 1, falling linearly to 0.1 over the last `decay` of the run."""
-        return falling(step, self.decay)
+        return step.falling(self.decay)
 
     def groups(self, data: Dataset) -> Tensor:
         """Return what the classifier decides; fixed once, on images that are not augmented.
@@ -108,7 +89,7 @@ class Translation(LearnedExplainer):
         Raises:
             ValueError: a class that is never decided.
         """
-        return decisions(self, data)
+        return decisions(data, self.classifier, self.name)
 
     def _criticised(
         self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, step: Step
@@ -116,7 +97,7 @@ class Translation(LearnedExplainer):
         """Return the losses of a critic on (N, C, H, W) real images and as many fakes of the same class."""
         logits = critic(torch.cat([real, fake]))
         losses = {"real": real_loss(logits[: len(real)]), "fake": fake_loss(logits[len(real) :])}  # eq. 10
-        if step.index % self.penalty_every == 0:
+        if self.penalty > 0 and step.index % self.penalty_every == 0:
             weight, share = self.penalty * self.penalty_every, step.uniform(fake[:, :1, :1, :1])
-            losses["penalty"] = weight * gradient_penalty(critic, real, fake, share)  # eq. 22
+            losses["penalty"] = weight * gradient_penalty(critic, real, fake, share)  # eq. S22
         return losses

@@ -7,8 +7,8 @@ import torch
 
 from obverse.data.base import MemoryDataset, Sample
 from obverse.explainer import Answer, Query
-from obverse.pairs import PairExplainer
 from obverse.training import fit
+from obverse.translation.pairs import PairExplainer
 from tiny_core import SHAPE
 from tiny_latent import blocks_classifier, levels_data
 
@@ -109,7 +109,7 @@ def test_groups_by_label_are_matched_by_name():
         three((("0", "1"),), domains="label").groups(named)
     with pytest.raises(ValueError, match="data: domains='label' needs labelled images, got images without labels"):
         explainer.groups(MemoryDataset(Sample(image=data.sample.image), ["0"]))
-    with pytest.raises(ValueError, match="domains: expected 'decision' or 'label', got 'labels'"):
+    with pytest.raises(ValueError, match="domains: expected one of 'label', 'decision' for ways, got 'labels'"):
         three((("0", "1"),), domains="labels")
 
 

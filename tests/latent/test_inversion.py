@@ -5,7 +5,7 @@ import torch
 
 from obverse.classifier import Classifier
 from obverse.explanation import NotApplicable
-from obverse.inversion import _View, invert, posterior_gap
+from obverse.latent.inversion import _View, invert, posterior_gap
 from obverse.models.adapters import BigGAN
 from tiny_core import SHAPE, bright_data, bright_module
 from tiny_models import Port, bright_classifier, linear_model

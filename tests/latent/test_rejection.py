@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from obverse.rejection import draw
+from obverse.latent.rejection import draw
 from tiny_core import bright_classifier
 from tiny_latent import LATENT, Plane, blocks_classifier
 

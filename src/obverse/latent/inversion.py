@@ -11,6 +11,7 @@ from torch import Tensor
 from obverse.classifier import Classifier
 from obverse.explanation import NotApplicable
 from obverse.generative import GenerativeModel
+from obverse.losses import divergence_each, l1_each
 from obverse.search import best_restart, minimise
 
 Start = Literal["auto", "encoder", "prior"]
@@ -63,7 +64,7 @@ def invert(
         model: decodes.
         image: (N, C, H, W) in [0, 1].
         classifier: whose view of the image is to be kept; without a gradient it only measures the gap.
-        target: (N,) classes for the starts of a conditional model.
+        target: (N,) classes for the starts of a conditional model; None takes those that the classifier decides, by name.
         start: from the encoder's latent, or from noise, the same for every image; "auto" is the encoder where there is
             one. Restarts after the first always start from noise.
         restarts: searches an image.
@@ -76,17 +77,21 @@ def invert(
         seed: of the noise.
 
     Raises:
-        ValueError: impossible numbers; a conditional model without `target`; images of another shape or range.
+        ValueError: impossible numbers; a conditional model without `target` and classifier, or that does not know a class;
+            images of another shape or range.
         NotApplicable: start="encoder" for a model that has none.
     """
     if restarts < 1 or min(features, decision, enough) < 0:
         raise ValueError("restarts, features, decision, enough: expected at least 1 restart and numbers of at least 0, got "
-                         f"{restarts}, {features:g}, {decision:g}, {enough:g}")  # fmt: skip
+                         f"{restarts}, {features:g}, {decision:g}, {enough:g}; leave them out for the defaults")  # fmt: skip
     if start == "encoder" and not model.has_encoder:
         raise NotApplicable(f"start: {model.name} has no encoder; pass start='prior'")
     model._check(image)
     image = image.detach().to(model.device)
     view = _View(classifier, image, features, decision)
+    if target is None and classifier is not None and model.classes is not None:
+        names = [classifier.classes[k] for k in classifier.decide(image).tolist()]
+        target = torch.tensor([model.index(name) for name in names], device=image.device)
     count = len(image)
     with torch.no_grad():
         starts = [_noise(model, target, count, seed * 1_000_003 + k) for k in range(restarts)]
@@ -95,18 +100,18 @@ def invert(
 
     def objective(value: Tensor, rows: Tensor) -> Tensor:
         made, query = model.decode(value), rows % count
-        return (made - image[query]).abs().flatten(1).mean(1) + view.loss(made, query)
+        return l1_each(made, image[query]) + view.loss(made, query)
 
     def done(value: Tensor, rows: Tensor) -> Tensor:
         made, query = model.decode(value), rows % count
-        near = (made - image[query]).abs().flatten(1).mean(1) <= enough
+        near = l1_each(made, image[query]) <= enough
         gap = view.gap(made, query)
         return near if gap is None else near & (gap <= most_gap)
 
     found = best_restart(minimise(objective, torch.cat(starts), steps=steps, rate=rate, done=done), restarts)
     with torch.no_grad():
         made = model.decode(found.value)
-    residual = (made - image).abs().flatten(1).mean(1)
+    residual = l1_each(made, image)
     gap = view.gap(made, torch.arange(count, device=image.device))
     return Inversion(found.value, made, residual, gap, found.steps, found.stopped)
 
@@ -142,9 +147,7 @@ class _View:
             away = (self.classifier.features(made).float() - seen).abs().mean(1)
             total = total + self.features * away / seen.abs().mean(1).clamp_min(1e-6)
         if self.decision:
-            wanted = self.posterior[query]
-            logarithm = self.classifier.logits(made).float().log_softmax(1)
-            total = total + self.decision * (torch.xlogy(wanted, wanted) - wanted * logarithm).sum(1)
+            total = total + self.decision * divergence_each(self.posterior[query], self.classifier.logits(made))
         return total
 
     def gap(self, made: Tensor, query: Tensor) -> Tensor | None:
@@ -157,6 +160,6 @@ def _noise(model: GenerativeModel, target: Tensor | None, count: int, seed: int)
     normal = torch.randn(1, model.normal_size, generator=torch.Generator().manual_seed(seed))
     if model.classes is not None and target is None:
         raise ValueError(
-            f"target: {model.name} needs a class for each image to start from, got None; pass (N,) indices"
+            f"target: {model.name} needs a class for each image to start from, got None; pass (N,) indices or a classifier"
         )
     return model.from_normal(normal.to(model.device).expand(count, -1), target)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from obverse.explanation import as_saved
-from obverse.refinement import refine
+from obverse.latent.refinement import refine
 from tiny_core import bright_classifier
 from tiny_latent import Plane
 

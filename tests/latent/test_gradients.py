@@ -5,7 +5,7 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import nn
 
-from obverse.latent_gradients import latent_gradients
+from obverse.latent.gradients import latent_gradients
 
 
 def parabola(latent):

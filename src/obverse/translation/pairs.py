@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from obverse.data.base import Dataset
-from obverse.domains import Domains
 from obverse.explainer import LearnedExplainer, Query, Target
+from obverse.translation.domains import Domains
 
 
 @dataclass(eq=False, kw_only=True)
@@ -49,8 +49,6 @@ class PairExplainer(LearnedExplainer):
                 raise ValueError(f"pairs: expected different pairs of different classes, got {pair!r} in {self.pairs!r}; "
                                  "leave it out")  # fmt: skip
             ways += [(first, second), (second, first)]
-        if self.domains not in ("decision", "label"):
-            raise ValueError(f"domains: expected 'decision' or 'label', got {self.domains!r}")
         self.ways = tuple(ways)
         """Every direction, as (source, target) indices; those of a pair side by side."""
         self.used = tuple(sorted({source for source, _ in ways}))
