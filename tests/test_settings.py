@@ -7,6 +7,8 @@ from typing import ClassVar, Literal
 import pytest
 from torch import nn
 
+from obverse.classifier import Classifier
+from obverse.methods import method
 from obverse.settings import check_choices, named, plain, restore, settings_as_json
 
 
@@ -59,3 +61,10 @@ def test_a_class_by_name():
 
 def test_plain_values():
     assert plain(((1, 2), "x", None)) == [[1, 2], "x", None]
+
+
+@pytest.mark.parametrize("name", ["syce", "cxgan", "cyclegan", "medxgan"])
+def test_a_penalty_every_no_steps_is_refused(name):
+    classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(256, 2)), ["a", "b"], (1, 16, 16), device="cpu")
+    with pytest.raises(ValueError, match=r"penalty_every: expected (more than 0|at least 1) for .*, got 0; leave it out"):
+        method(name)(classifier, penalty_every=0)

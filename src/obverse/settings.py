@@ -31,6 +31,19 @@ def check_choices(what: Any) -> None:
                              f"{getattr(what, field.name)!r}; pass one of these")  # fmt: skip
 
 
+def check_positive(what: Any, *names: str) -> None:
+    """Raise unless every named hyperparameter is above 0.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for name in names:
+        value = getattr(what, name)
+        if not value > 0:
+            raise ValueError(f"{name}: expected more than 0 for {what.name}, got {value:g}; leave it out for the "
+                             "default")  # fmt: skip
+
+
 def restore(cls: type, settings: dict[str, Any]) -> dict[str, Any]:
     """Turn the JSON form of hyperparameters back into the field values of a dataclass.
 

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from obverse.baselines.common import (
     blur,
-    check_positive,
     check_same_classifier,
     contrast,
     counterfactual_of,
@@ -28,6 +27,7 @@ from obverse.baselines.common import (
 from obverse.baselines.layers import activation_and_gradient, spatial_layer, upsampled
 from obverse.explainer import Answer, Explainer, Query
 from obverse.explanation import NotApplicable
+from obverse.settings import check_positive
 
 Start = Literal["black", "mean", "blur", "counterfactual"]
 Fill = Literal["black", "mean", "blur"]

@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from obverse.baselines.common import check_positive, margin, search_logits
+from obverse.baselines.common import margin, search_logits
 from obverse.baselines.controls import reconstruct
 from obverse.classifier import Classifier
 from obverse.explainer import Answer, Explainer, Query
 from obverse.search import minimise
+from obverse.settings import check_positive
 
 
 @dataclass(eq=False, kw_only=True)

@@ -78,19 +78,6 @@ def evaluating(root: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def check_positive(explainer: Explainer, *names: str) -> None:
-    """Raise unless every named hyperparameter is above 0.
-
-    Raises:
-        ValueError: naming the first that is not.
-    """
-    for name in names:
-        value = getattr(explainer, name)
-        if not value > 0:
-            raise ValueError(f"{name}: expected more than 0 for {explainer.name}, got {value:g}; leave it out for the "
-                             "default")  # fmt: skip
-
-
 def counterfactual_of(explainer: Explainer, query: Query, asker: str) -> Tensor:
     """Return (M, C, H, W), another explainer's counterfactual for the same question.
 

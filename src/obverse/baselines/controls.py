@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from obverse.baselines.common import (
     Gallery,
     blur,
-    check_positive,
     check_same_classifier,
     counterfactual_of,
     margin,
@@ -28,6 +27,7 @@ from obverse.data.base import Dataset
 from obverse.explainer import Answer, Explainer, Query
 from obverse.losses import l1_each
 from obverse.search import minimise
+from obverse.settings import check_positive
 
 
 @dataclass(eq=False, kw_only=True)

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from obverse.baselines.common import Gallery, Space, check_positive, margin
+from obverse.baselines.common import Gallery, Space, margin
 from obverse.baselines.layers import SpatialLayer, spatial_layer
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset
 from obverse.explainer import Answer, Explainer, Query
+from obverse.settings import check_positive
 
 
 @dataclass(eq=False, kw_only=True)

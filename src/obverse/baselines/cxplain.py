@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
-from obverse.baselines.common import blur, check_positive
+from obverse.baselines.common import blur
 from obverse.batches import Step
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, LearnedExplainer, Query
 from obverse.modules import networks_from
+from obverse.settings import check_positive
 from obverse.training import Moves
 
 SMALL = 1e-7

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from obverse.baselines.common import check_positive
 from obverse.batches import Step
 from obverse.data.base import Sample
 from obverse.explainer import Answer, Query
@@ -19,6 +18,7 @@ from obverse.losses import class_loss, fake_loss, mask_entropy, mask_smoothness,
 from obverse.modules import networks_from
 from obverse.networks.blocks import in_parts
 from obverse.networks.dcgan import Generator, Pyramid
+from obverse.settings import check_positive
 from obverse.training import Moves
 from obverse.translation.pairs import PairExplainer
 

@@ -9,9 +9,10 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional as F
 
-from obverse.baselines.common import blur, check_positive, search_logits
+from obverse.baselines.common import blur, search_logits
 from obverse.explainer import Answer, Explainer, Query
 from obverse.search import minimise
+from obverse.settings import check_positive
 
 
 @dataclass(eq=False, kw_only=True)

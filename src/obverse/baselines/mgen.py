@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
-from obverse.baselines.common import blur, check_positive
+from obverse.baselines.common import blur
 from obverse.batches import Step
 from obverse.data.augment import Augment
 from obverse.data.base import Sample
@@ -18,6 +18,7 @@ from obverse.explainer import Answer, LearnedExplainer, Query
 from obverse.losses import class_loss
 from obverse.modules import networks_from
 from obverse.networks.blocks import glorot
+from obverse.settings import check_positive
 from obverse.training import Moves
 
 SMALL, POWER = 1e-4, 0.3

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from obverse.baselines.common import check_positive, search_logits
+from obverse.baselines.common import search_logits
 from obverse.classifier import Classifier
 from obverse.explainer import Answer, Explainer, Query
 from obverse.search import minimise
+from obverse.settings import check_positive
 
 
 @dataclass(eq=False, kw_only=True)

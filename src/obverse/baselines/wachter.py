@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from obverse.baselines.common import check_positive, margin, search_logits
+from obverse.baselines.common import margin, search_logits
 from obverse.explainer import Answer, Explainer, Query
 from obverse.search import minimise
+from obverse.settings import check_positive
 
 
 @dataclass(eq=False, kw_only=True)

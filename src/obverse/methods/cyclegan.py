@@ -39,6 +39,7 @@ from obverse.networks.blocks import clip
 from obverse.networks.critics import Critic
 from obverse.networks.pool import ImagePool
 from obverse.networks.translators import Norm, UNet
+from obverse.settings import check_positive
 from obverse.training import Moves
 from obverse.translation.domains import Domains, check_two_classes, domain_of_each
 
@@ -104,6 +105,7 @@ class _Cycle(LearnedExplainer):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_two_classes(self.classifier, self.name)
+        check_positive(self, "penalty_every")
         if self.classifier_weight > 0 and not self.classifier.has_gradient:
             raise NotApplicable(f"classifier_weight: {self.classifier_weight:g} needs the classifier's gradient, which a "
                                 "black box does not have; leave it at 0")  # fmt: skip

@@ -109,7 +109,7 @@ class MedXGAN(LearnedExplainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("anatomy", "pathology", "restarts", "search_steps", "refine_steps", "patience"):
+        for name in ("anatomy", "pathology", "restarts", "search_steps", "refine_steps", "patience", "penalty_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1 for {self.name}, got {getattr(self, name)}; leave it out "
                                  "for the default")  # fmt: skip

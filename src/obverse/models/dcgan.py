@@ -23,6 +23,7 @@ from obverse.generative import LearnedModel
 from obverse.losses import fake_loss, real_loss, real_penalty
 from obverse.models.scores import reconstruction, sample_distance
 from obverse.networks.dcgan import Generator, Pyramid, on_sphere
+from obverse.settings import check_positive
 from obverse.training import Moves
 
 
@@ -72,6 +73,7 @@ class DCGAN(LearnedModel):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_positive(self, "penalty_every")
         self.watch(self.classifier)
         self.place(lambda: {
             "generator": Generator(self.image_shape, self.latent_size, width=self.width),

@@ -16,6 +16,7 @@ from obverse.data.base import Dataset
 from obverse.explainer import LearnedExplainer
 from obverse.losses import fake_loss, gradient_penalty, real_loss
 from obverse.modules import networks_from
+from obverse.settings import check_positive
 from obverse.translation.domains import decisions
 
 
@@ -62,6 +63,7 @@ class Translation(LearnedExplainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_positive(self, "penalty_every")
         self.networks = networks_from(self._networks, seed=self.seed, device=self.device)
 
     @abstractmethod
