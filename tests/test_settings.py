@@ -68,3 +68,12 @@ def test_a_penalty_every_no_steps_is_refused(name):
     classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(256, 2)), ["a", "b"], (1, 16, 16), device="cpu")
     with pytest.raises(ValueError, match=r"penalty_every: expected (more than 0|at least 1) for .*, got 0; leave it out"):
         method(name)(classifier, penalty_every=0)
+
+
+def test_a_type_that_only_a_type_checker_knows_leaves_the_words_unchecked():
+    @dataclass
+    class Own:
+        name = "own"
+        fill: "OnlyForTheChecker" = "grey"  # noqa: F821
+
+    check_choices(Own())
