@@ -59,7 +59,7 @@ class CEM(Explainer):
     steps: int = 300
     rate: float = 0.01
     patience: int = 50
-    check_every: int = 2
+    check_every: int = 5
 
     def __post_init__(self) -> None:
         super().__post_init__()
