@@ -129,7 +129,8 @@ def _parts(value: Tensor) -> list[slice]:
 
 def _losses(objective: Objective, value: Tensor, rows: Tensor, index: int, *, slope: bool) -> Tensor:
     """Return the loss of each row, and leave the slopes in the values' `.grad` if they are wanted."""
-    losses, slopes = [], []
+    losses: list[Tensor] = []
+    slopes: list[Tensor] = []
     for part in _parts(value):
         few = value.detach()[part].requires_grad_(True)
         with torch.enable_grad():  # an explainer calls from within no_grad, under which a sum has no graph
