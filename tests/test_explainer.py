@@ -449,6 +449,11 @@ def test_validation_is_one_minus_validity_plus_mean_l1(classifier, data):
     assert explainer.validate(data) == pytest.approx(by_hand, rel=1e-5) and by_hand != 1.0
 
 
+def test_validation_without_an_image_to_ask_about_says_so(classifier, data):
+    with pytest.raises(ValueError, match="expected images that .* can be asked about, got none among 0; pass images"):
+        Learned(classifier).validate(data.subset([]))
+
+
 def test_it_learns_is_saved_and_loaded_by_folder_and_by_run(classifier, data, images, tmp_path):
     explainer = Learned(classifier, augment=Augment(rotation=3.0))
     fit(explainer, data, validation=data, steps=20, batch_size=16, validate_every=10, run_dir=tmp_path / "run",

@@ -312,7 +312,12 @@ class LearnedExplainer(Explainer, Trainable):
         return [*super()._modules(), self.networks]
 
     def validate(self, data: Dataset) -> float:
-        """Return 1 - validity + mean L1 over the rows that are asked; lower is better."""
+        """Return 1 - validity + mean L1 over the rows that are asked; lower is better.
+
+        Raises:
+            ValueError: no image is asked.
+            NotApplicable: the method makes no counterfactual.
+        """
         valid, distance, count = 0.0, 0.0, 0
         for batch in data.batches(256, self.classifier.device):
             answer = self.explain(batch.image)
@@ -322,6 +327,9 @@ class LearnedExplainer(Explainer, Trainable):
             valid += float(rows.valid.sum())
             distance += float(l1_each(rows.counterfactual, rows.image).sum())
             count += len(rows)
+        if count == 0:
+            raise ValueError(f"validation: expected images that {self.name} can be asked about, got none among {len(data)}; "
+                             "pass images of the classes that it was made for")  # fmt: skip
         return 1 - valid / count + distance / count
 
     def pictures(self, data: Dataset) -> Tensor | None:
