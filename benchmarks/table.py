@@ -20,6 +20,7 @@ class Training:
         steps, batch_size, validate_every: as for `fit`.
         max_minutes: of training.
         model: the generative model that the method, or the model itself, works on; trained before, or from the cache.
+        samples: whether it trains without images, on what its generative model makes.
         after: hyperparameters that are set once it is trained, e.g. of a search that follows: the training is the same.
     """
 
@@ -30,6 +31,7 @@ class Training:
     validate_every: int = 200
     max_minutes: float | None = None
     model: Training | None = None
+    samples: bool = False
     after: Mapping[str, Any] | None = None
 
 

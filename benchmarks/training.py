@@ -152,7 +152,7 @@ def _fit(job: Trainable, training: Training, train: Dataset, validation: Dataset
             job.networks.to(job.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
             return history
     return fit(
-        job, train, validation=validation, steps=training.steps, batch_size=training.batch_size,
+        job, None if training.samples else train, validation=validation, steps=training.steps, batch_size=training.batch_size,
         validate_every=training.validate_every, max_minutes=training.max_minutes, run_dir=folder,
         existing="resume", seed=seed,
     )  # fmt: skip

@@ -27,6 +27,7 @@ def rows(kappa: float, epsilon: float) -> dict[str, Row]:
         "real images": Untrained(method="identity"),
         "C3LT": c3lt({}),
         "C3LT, 10 minutes": c3lt({}, steps=1000, minutes=10),
+        "C3LT, 10 minutes, from samples alone": dataclasses.replace(c3lt({}, steps=1000, minutes=10), samples=True),
         "C3LT, refined": dataclasses.replace(c3lt({}), after={"refine_steps": 30, "confidence": 0.9}),
         "ExplainGAN": explaingan(kappa),
         "xGEM": Untrained(method="xgem", model=VAE, test_count=128),

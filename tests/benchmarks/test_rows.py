@@ -50,6 +50,16 @@ def test_a_model_is_part_of_the_facts():
     assert facts(Training(method="c3lt", steps=3, model=inner))["model"] == facts(inner)
 
 
+def test_a_row_that_learns_from_samples_sees_no_image(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(training, "fit", lambda job, data, **rest: seen.update(data=data))
+    for samples in (False, True):
+        row = Training(method="c3lt", steps=3, samples=samples)
+        training._fit(None, row, "images", None, training.cache() / "nowhere", 0)
+        assert seen["data"] is (None if samples else "images")
+        assert ("samples" in facts(row)) == samples  # what was cached before stays where it is
+
+
 def test_rows_of_every_kind_and_one_that_fails(folders):
     kinds = {
         "does nothing": Untrained(method="identity"),
