@@ -450,7 +450,7 @@ def test_validation_is_one_minus_validity_plus_mean_l1(classifier, data):
 
 
 def test_validation_without_an_image_to_ask_about_says_so(classifier, data):
-    with pytest.raises(ValueError, match="expected images that .* can be asked about, got none among 0; pass images"):
+    with pytest.raises(ValueError, match=r"expected images that .* can be asked about, got none among 0; pass images"):
         Learned(classifier).validate(data.subset([]))
 
 
