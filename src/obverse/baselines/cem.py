@@ -58,7 +58,7 @@ class CEM(Explainer):
     searches: int = 3
     steps: int = 300
     rate: float = 0.01
-    patience: int = 50
+    patience: int = 30
     check_every: int = 5
 
     def __post_init__(self) -> None:
