@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from obverse.data.base import MemoryDataset, Sample
-from obverse.evaluation import evaluate
+from obverse.evaluation import evaluate, fitting
 from obverse.metrics.base import Better, ImageMetric, SetMetric
 from obverse.metrics.maps import Cut
 from obverse.metrics.overlap import Dice
@@ -232,3 +232,11 @@ def test_a_sample_without_labels_will_do():
     data = corner_data()
     plain = MemoryDataset(Sample(image=data.sample.image), data.classes)
     assert evaluate(Negative(corner_classifier()), plain, metrics=["validity"]).row("validity").n == 24
+
+
+@pytest.mark.parametrize(("shape", "count"), [((1, 28, 28), 256), ((3, 128, 128), 64), ((1, 4096, 4096), 1)])
+def test_fewer_large_images_are_taken_at_a_time(shape, count):
+    class Large:
+        image_shape = shape
+
+    assert fitting(Large()) == count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ def evaluate(
     history: History | None = None,
     examples: int = 48,
     seed: int = 0,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Report:
     """Explain every image of a data set and say how far the explanations can be trusted.
 
@@ -70,7 +71,7 @@ def evaluate(
         history: what `fit` returned, for the training curve.
         examples: how many answers the report shows.
         seed: of every random choice.
-        batch_size: images at a time.
+        batch_size: images at a time; None takes 256, and fewer where they are large, for the sake of memory.
 
     Raises:
         ValueError: no images, masks that do not fit, a second classifier of other classes, explanations of another
@@ -80,7 +81,7 @@ def evaluate(
         explainer=explainer, data=data, reference=reference, validation=validation,
         second_classifier=second_classifier, attribute_classifier=attribute_classifier, recogniser=recogniser,
         judges=None if judges is None else Path(judges), inception=None if inception is None else Path(inception),
-        target=target, seed=seed, batch_size=batch_size,
+        target=target, seed=seed, batch_size=batch_size or fitting(data),
     )  # fmt: skip
     if len(data) == 0:
         raise ValueError("data: expected at least one image, got none; check the split or the filter")
@@ -112,6 +113,11 @@ def _settings(context: Context, answers: int, precision: Precision) -> dict[str,
         "second classifier": None if judge is None else judge.fingerprint,
         "judges": None if context.judges is None else str(context.judges),
     }  # fmt: skip
+
+
+def fitting(data: Dataset) -> int:
+    """Return how many images hold a million pixels, at most 256."""
+    return max(1, min(256, 2**20 // math.prod(data.image_shape[1:])))
 
 
 def _describe(data: Dataset) -> dict[str, Any]:

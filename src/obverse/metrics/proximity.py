@@ -17,8 +17,8 @@ from obverse.metrics.validity import made
 
 QUESTION = "Is it close?"
 Against = Literal["image", "stable"]
-AT_ONCE = 500_000
-"""Numbers compared at a time; SSIM holds some thirty times as many."""
+AT_ONCE = {"cpu": 65_536, "cuda": 500_000}
+"""Numbers compared at a time; SSIM holds some thirty times as many, and is twice as fast where they fit the caches."""
 
 
 def start(explanation: Explanation, against: Against) -> Tensor:
@@ -149,7 +149,7 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     from torchmetrics.functional.image import structural_similarity_index_measure  # slow to import
 
     parts = []
-    size = max(1, AT_ONCE // first[0].numel())
+    size = max(1, AT_ONCE.get(first.device.type, 500_000) // first[0].numel())
     for one, other in zip(first.split(size), second.split(size)):
         found = structural_similarity_index_measure(
             one, other, data_range=1.0, reduction="none", return_full_image=True
