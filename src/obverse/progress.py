@@ -1,4 +1,4 @@
-"""What a run shows while it goes: a bar in a terminal, a line a validation elsewhere."""
+"""What a run shows while it goes: a bar in a terminal, a line a validation and one a minute elsewhere."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from torch import Tensor
+
+MINUTE = 60.0
+"""Seconds without a word, where the output is no terminal."""
 
 
 class Progress:
@@ -43,18 +46,24 @@ class Progress:
         if self.terminal and (now - self._drawn > 0.2 or last):
             self._drawn = now
             self._bar.update(self._task, completed=self.start + self._done, said=f"{self._speed()}  {_words(losses)}")
+        elif self.shown and not self.terminal and now - self._drawn > MINUTE and not last:
+            self._drawn = now
+            sys.stderr.write(self._line(self.start + self._done, "", losses) + "\n")
 
     def validated(self, step: int, losses: Mapping[str, Tensor], score: float | None) -> None:
         """Say what a validation found."""
         if not self.shown:
             return
-        left = (time.monotonic() - self._began) / max(self._done, 1) * (self.steps - step)
-        said = "" if score is None else f"validation {score:.4f}  "
-        line = f"step {step}/{self.steps}  {said}{self._speed()}  {left / 60:.1f} min left  {_words(losses)}"
+        line = self._line(step, "" if score is None else f"validation {score:.4f}  ", losses)
         if self.terminal:
             self._bar.console.print(line, highlight=False)
         else:
+            self._drawn = time.monotonic()
             sys.stderr.write(line + "\n")
+
+    def _line(self, step: int, said: str, losses: Mapping[str, Tensor]) -> str:
+        left = (time.monotonic() - self._began) / max(self._done, 1) * (self.steps - step)
+        return f"step {step}/{self.steps}  {said}{self._speed()}  {left / 60:.1f} min left  {_words(losses)}"
 
     def _speed(self) -> str:
         return f"{self._done * self.batch_size / max(time.monotonic() - self._began, 1e-9):.0f} images/s"

@@ -146,7 +146,7 @@ def fit(
         average: share of the old average kept a step (with a warm-up); 0 takes the plain weights.
         precision: "auto" is bf16 autocast where the machine is fast at it.
         seed: of data order, noise and nothing else; networks are initialised by whoever made them.
-        progress: show a bar (a line a validation where the output is no terminal).
+        progress: show a bar (where the output is no terminal, a line a validation and one a minute).
 
     Returns:
         History: steps, seconds, validation curve.
