@@ -6,7 +6,7 @@ from obverse.evaluation import evaluate
 from obverse.explanation import NotApplicable
 from obverse.metrics.base import Context
 from obverse.metrics.distances import frechet
-from obverse.metrics.judges import Autoencoders, Embedding, JudgeSettings, judge
+from obverse.metrics.judges import Autoencoders, Embedding, JudgeSettings, fitted, judge
 from obverse.metrics.manifold import IM1, IM2
 from obverse.metrics.realism import FrechetDistance, JensenShannon, KernelDistance
 from obverse.training import fit
@@ -184,3 +184,9 @@ def test_inception_is_asked_for_by_its_weights(tmp_path, monkeypatch):
     )
     assert asked == [tmp_path / "w.safetensors"]
     assert report.row("frechet").note == "Inception-v3, 2048 numbers, weights ffffffffffff"
+
+
+@pytest.mark.parametrize(("side", "batch"), [(28, 128), (32, 128), (64, 32), (128, 16), (512, 16)])
+def test_judges_of_larger_images_see_fewer_at_a_time(side, batch):
+    assert fitted(JudgeSettings(), (1, side, side)).batch_size == batch
+    assert fitted(JudgeSettings(batch_size=8), (3, side, side)).batch_size == 8

@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -100,7 +100,8 @@ class JudgeSettings:
     Args:
         latent: numbers an image.
         width: channels of the first layer.
-        steps, batch_size, rate: of the training.
+        steps, rate: of the training.
+        batch_size: of the training; fewer images of more than 32 px a side, down to 16, hold as many pixels.
         beta: weight of the KL term (embedding).
         decision: weight of the decision's cross-entropy (embedding).
         pixels: "sum" or "mean", of the squared error (embedding); "mean" with beta 5 and decision 0.1 is what SyCE
@@ -250,7 +251,7 @@ def judge(make: Callable[[Classifier, JudgeSettings, int], J], context: Context,
         NotApplicable: no reference, or no folder.
     """
     reference, judges = needed(context.reference, "reference"), needed(context.judges, "judges")
-    made = make(context.classifier, settings, context.seed)
+    made = make(context.classifier, fitted(settings, context.classifier.image_shape), context.seed)
     what = {**made.describe(), "data": content(reference)}
     name = f"{made.kind}-{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]}"
     if name not in context.shared:
@@ -258,13 +259,19 @@ def judge(make: Callable[[Classifier, JudgeSettings, int], J], context: Context,
         if folder.exists() and read_json(folder / "judge.json") == what:
             made.networks.load_state_dict(load_tensors(folder / "networks.safetensors"))
         else:
-            fit(made, reference, steps=settings.steps, batch_size=settings.batch_size,
+            fit(made, reference, steps=settings.steps, batch_size=made.settings.batch_size,
                 validate_every=settings.steps, seed=context.seed)  # fmt: skip
             save_folder(folder, {"networks": dict(made.networks.state_dict())}, {"judge": what})
         made.networks.eval().requires_grad_(False)
         context.shared[name] = made
     found: J = context.shared[name]
     return found
+
+
+def fitted(settings: JudgeSettings, image_shape: tuple[int, int, int]) -> JudgeSettings:
+    """Return the settings with the batch size for images of this size: minutes of training, whatever the size."""
+    held = settings.batch_size * 32**2 // (image_shape[1] * image_shape[2])
+    return replace(settings, batch_size=min(settings.batch_size, max(16, held)))
 
 
 def content(data: Dataset) -> dict[str, Any]:
