@@ -14,7 +14,7 @@ ROWS: dict[str, Row] = {
     "occlusion": Untrained(method="occlusion"),
     "Grad-CAM": Untrained(method="gradcam"),
     "BBMP": Untrained(method="bbmp"),
-    "CXPlain": Training(method="cxplain", steps=400, batch_size=16, validate_every=100, max_minutes=20),
+    "CXPlain": Training(method="cxplain", steps=400, batch_size=16, validate_every=200, max_minutes=20),
     "MGen": Training(method="mgen", steps=1500, batch_size=16, max_minutes=40),
     "nothing": Untrained(method="identity"),
     "mean image": Untrained(method="mean_image"),

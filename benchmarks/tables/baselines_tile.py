@@ -20,6 +20,10 @@ CLASSIFIER = Training(
     validate_every=50,
     max_minutes=20,
 )
+# coarser than on small images: each image is classified once for every cell
+CXPLAIN = Training(
+    method="cxplain", settings={"cell": 16}, steps=300, batch_size=8, validate_every=150, max_minutes=20
+)
 
 TABLE = Table(
     name="baselines-tile",
@@ -28,7 +32,7 @@ TABLE = Table(
     size=128,
     classifier=CLASSIFIER,
     second_classifier=CLASSIFIER,
-    rows=ROWS,
+    rows=ROWS | {"CXPlain": CXPLAIN},
     metrics=WITHOUT_TWINS,
     paper=tuple(paper for row, ours in SYCE_ROWS for paper in syce(row, ours, "iou98+")),
     notes=(
