@@ -240,3 +240,10 @@ def test_fewer_large_images_are_taken_at_a_time(shape, count):
         image_shape = shape
 
     assert fitting(Large()) == count
+
+
+def test_a_long_evaluation_says_how_far_it_is(capsys, monkeypatch):
+    monkeypatch.setattr("obverse.progress.MINUTE", -1.0)  # a line a batch
+    for progress, said in ((True, ["step 1/4", "step 2/4", "step 3/4"]), (False, [])):
+        evaluate(Nothing(corner_classifier()), corner_data(16), metrics=("l1",), batch_size=4, progress=progress)
+        assert [line.split("  ")[0] for line in capsys.readouterr().err.splitlines()] == said

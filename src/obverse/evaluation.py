@@ -46,6 +46,7 @@ def evaluate(
     examples: int = 48,
     seed: int = 0,
     batch_size: int | None = None,
+    progress: bool = True,
 ) -> Report:
     """Explain every image of a data set and say how far the explanations can be trusted.
 
@@ -72,6 +73,7 @@ def evaluate(
         examples: how many answers the report shows.
         seed: of every random choice.
         batch_size: images at a time; None takes 256, and fewer where they are large, for the sake of memory.
+        progress: show a bar (where the output is no terminal, one line a minute).
 
     Raises:
         ValueError: no images, masks that do not fit, a second classifier of other classes, explanations of another
@@ -89,7 +91,7 @@ def evaluate(
         check_second(second_classifier, explainer.classifier)
     run = Run(context, instances(metrics), Examples(examples, seed))
     run.probe()
-    run.stream(answers, precision)
+    run.stream(answers, precision, progress=progress)
     run.follow(answers)
     found, rows, values = run.results()
     settings = _settings(context, answers, precision) | {"classifier accuracy on these images": run.accuracy}

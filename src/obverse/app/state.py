@@ -243,7 +243,7 @@ class Workbench:
 
         explainer = self.explainer(name)
         with self.busy:
-            self.reports[name] = evaluate(explainer, self.data.subset(range(min(most, len(self.data)))),
+            self.reports[name] = evaluate(explainer, self.data.subset(range(min(most, len(self.data)))), progress=False,
                                           validation=self._thresholds, metrics=SCORED, examples=0)  # fmt: skip
         return self.reports[name]
 
@@ -287,7 +287,7 @@ class Workbench:
             raise ValueError("report: expected at least one image, got none; choose another filter in Data set")
         explainer = self.explainer(name)
         with self.busy:
-            report = evaluate(explainer, data, validation=self._thresholds, metrics=SELECTED, target=target,
+            report = evaluate(explainer, data, progress=False, validation=self._thresholds, metrics=SELECTED, target=target,
                               examples=MOST_EXAMPLES)  # fmt: skip
         key = secrets.token_hex(16)
         self.written[key] = (f"obverse-{name}.html", render(report))

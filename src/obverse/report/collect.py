@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,7 @@ from obverse.explainer import Precision
 from obverse.explanation import Explanation, NotApplicable
 from obverse.metrics import ImageMetric, Metric, Probe, SetMetric
 from obverse.metrics.base import Context
+from obverse.progress import Progress
 from obverse.report.base import Row
 from obverse.report.examples import Examples
 from obverse.report.summary import Answers
@@ -94,8 +96,13 @@ class Run:
         return [Row(metric=metric.name, question=metric.question, direction="all", **dataclasses.asdict(one))
                 for one in measured]  # fmt: skip
 
-    def stream(self, answers: int, precision: Precision) -> None:
+    def stream(self, answers: int, precision: Precision, *, progress: bool = False) -> None:
         """Explain batch by batch and take each metric's figures or features."""
+        size = self.context.batch_size
+        with Progress(0, math.ceil(len(self.context.data) / size), size, shown=progress) as bar:
+            self._stream(answers, precision, bar)
+
+    def _stream(self, answers: int, precision: Precision, bar: Progress) -> None:
         context, active, start = self.context, None, 0
         self.most = answers * len(context.data)
         for batch in context.data.batches(context.batch_size, context.classifier.device):
@@ -118,6 +125,7 @@ class Run:
             if len(rows):
                 sample = self._by_classifier(batch).select(explanation.query[rows])
                 self._take(active, explanation.select(rows), sample, index[rows], answers)
+            bar.advance({})
 
     def follow(self, answers: int) -> None:
         """Keep the ways to the examples' answers; a way belongs to the first answer, so only where there is one."""
