@@ -18,6 +18,10 @@ VAE = Training(method="vae", steps=4000, batch_size=64, validate_every=500, max_
 # L1 0.149 and COUT 0.939; with 1 0.103 and 0.957; with 3 0.073 and 0.959; with 5 0.069 and 0.954, validity 0.994
 CLOSER = {"proximity": 3.0}
 
+CYCLE = Training(
+    method="cyclegan", settings={"augment": DIGITS, "depth": 2}, steps=3000, batch_size=64, max_minutes=45
+)
+
 
 def c3lt(settings: Mapping[str, Any], *, steps: int = 2500, minutes: float = 40) -> Training:
     """Return C3LT, trained on images of the classifier's decisions, with our weight of proximity if no other is given."""
@@ -38,9 +42,7 @@ def rows(kappa: float, epsilon: float) -> dict[str, Row]:
         "C3LT, refined": dataclasses.replace(c3lt({}), after={"refine_steps": 30, "confidence": 0.9}),
         "ExplainGAN": explaingan(kappa),
         "xGEM": Untrained(method="xgem", model=VAE, test_count=128),
-        "CycleGAN": Training(
-            method="cyclegan", settings={"augment": DIGITS, "depth": 2}, steps=3000, batch_size=64, max_minutes=45
-        ),
+        "CycleGAN": CYCLE,
         "CEM": Untrained(method="cem", autoencoder=True, test_count=128),
         "CVE": Untrained(method="cve", test_count=128),
         "PGD": Untrained(method="pgd", settings={"epsilon": epsilon}, test_count=256),

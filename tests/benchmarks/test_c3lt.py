@@ -26,7 +26,7 @@ MINE = [table for name, table in TABLES.items() if name.startswith("c3lt-")]
 def test_there_is_one_for_each_pair_of_the_paper():
     assert [table.name for table in MINE] == [
         "c3lt-mnist-38", "c3lt-mnist-49", "c3lt-mnist-56", "c3lt-fashion-02", "c3lt-fashion-46", "c3lt-fashion-79",
-        "c3lt-ablation-38", "c3lt-ablation-49", "c3lt-ablation-56", "c3lt-rigged",
+        "c3lt-ablation-38", "c3lt-ablation-49", "c3lt-ablation-56", "c3lt-rigged", "c3lt-rigged-cyclegan",
     ]  # fmt: skip
     assert {table.data for table in MINE} >= {"mnist:4,9", "fashion-mnist:7,9", "mnist"}
 
