@@ -87,6 +87,20 @@ class Workshop:
             setattr(explainer, setting, value)
         return explainer, history
 
+    def ready(self, name: str, seed: int) -> bool:
+        """Return whether a row's explainer can be had without training anything but judges."""
+        row, train, known = self.rows[name], self.splits["train"], self.classifier.fingerprint
+        if isinstance(row, Training):
+            return trained(row.method, row, train, seed, known)
+        return self._model_ready(row.model) and (not row.explainer or self.ready(row.explainer, seed))
+
+    def _model_ready(self, training: Training | None) -> bool:
+        if training is None:
+            return True
+        watched = self.classifier.fingerprint if _watches(training) else ""
+        done = trained(training.method, training, self.splits["train"], 0, watched)
+        return done and self._model_ready(training.model)
+
     def _parts(self, kind: type[Explainer], row: Row, seed: int) -> dict[str, Any]:
         """Return the parts of an explainer by name."""
         parts: dict[str, Any] = {}
@@ -123,7 +137,7 @@ class Workshop:
         train, validation = self.splits["train"], self.splits["validation"]
         kind: Any = model(training.method)
         inner = () if training.model is None else (self.model(training.model),)
-        watches = any(field.name == "classifier" for field in dataclasses.fields(kind))
+        watches = _watches(training)
         watched = {"classifier": self.classifier} if watches else {}
         made = kind(*inner, train.image_shape, seed=0, **watched, **restore(kind, dict(training.settings)))
         folder = _folder(training.method, training, train, 0, self.classifier.fingerprint if watches else "")
@@ -144,13 +158,10 @@ def weights(explainer: Explainer) -> str:
 
 def _fit(job: Trainable, training: Training, train: Dataset, validation: Dataset, folder: Path, seed: int) -> History:
     """Train, go on, or take the weights of a run that is done, whatever settings the method has got since."""
-    if settled(folder / "best").is_dir() and (settled(folder / "checkpoint") / "state.json").exists():
-        history = history_of(folder)
-        late = training.max_minutes is not None and history.seconds >= 60 * training.max_minutes
-        if history.steps >= training.steps or late:
-            job.networks.load_state_dict(load_tensors(settled(folder / "best") / "networks.safetensors"))
-            job.networks.to(job.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-            return history
+    if (history := _finished(training, folder)) is not None:
+        job.networks.load_state_dict(load_tensors(settled(folder / "best") / "networks.safetensors"))
+        job.networks.to(job.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        return history
     return fit(
         job, None if training.samples else train, validation=validation, steps=training.steps, batch_size=training.batch_size,
         validate_every=training.validate_every, max_minutes=training.max_minutes, run_dir=folder,
@@ -158,9 +169,26 @@ def _fit(job: Trainable, training: Training, train: Dataset, validation: Dataset
     )  # fmt: skip
 
 
+def _finished(training: Training, folder: Path) -> History | None:
+    """Return the history of a run that is done, by steps or minutes; None if there is more to train."""
+    if not (settled(folder / "best").is_dir() and (settled(folder / "checkpoint") / "state.json").exists()):
+        return None
+    history = history_of(folder)
+    late = training.max_minutes is not None and history.seconds >= 60 * training.max_minutes
+    return history if history.steps >= training.steps or late else None
+
+
 def trained(kind: str, training: Training, data: Dataset, seed: int, classifier: str) -> bool:
-    """Return whether a run of these settings has weights in the cache."""
-    return settled(_folder(kind, dataclasses.replace(training, after=None), data, seed, classifier) / "best").is_dir()
+    """Return whether a run of these settings is done and in the cache."""
+    folder = _folder(kind, dataclasses.replace(training, after=None), data, seed, classifier)
+    return _finished(training, folder) is not None
+
+
+def _watches(training: Training) -> bool:
+    """Return whether a generative model keeps a classifier's features."""
+    from obverse.models import model
+
+    return any(field.name == "classifier" for field in dataclasses.fields(model(training.method)))
 
 
 def _folder(kind: str, training: Training, data: Dataset, seed: int, classifier: str) -> Path:

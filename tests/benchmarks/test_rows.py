@@ -1,5 +1,6 @@
 """The rows of a table: trained, cached, merged, failing alone."""
 
+import dataclasses
 import json
 
 import pytest
@@ -113,6 +114,23 @@ def test_a_finished_run_is_taken_although_the_method_has_new_settings(folders):
     after = runner.run(tiny, again=True)
     assert "failed" not in after["rows"][0]
     assert after["rows"][0]["steps"] == before["rows"][0]["steps"]
+
+
+def test_a_row_is_ready_once_all_that_it_learns_is_there():
+    learned = Training(method="cxplain", settings={"cell": 8}, steps=2, batch_size=4, validate_every=2)
+    vae = Training(method="vae", steps=2, batch_size=4, validate_every=2)
+    rows = {"learned": learned, "longer": dataclasses.replace(learned, steps=4), "attack": Untrained(method="pgd"),
+            "noise": Untrained(method="adversarial_noise", explainer="attack"),
+            "of learned": Untrained(method="adversarial_noise", explainer="learned"),
+            "walk": Untrained(method="xgem", model=vae)}  # fmt: skip
+    splits = {name: runner.obverse.data.open("lesions", split=name, size=16, count=12) for name in ("train", "validation")}
+    classifier, _ = training.train_classifier(TINY, splits["train"], splits["validation"], 0)
+    shop = training.Workshop(rows, classifier, splits)
+    assert [name for name in rows if shop.ready(name, 0)] == ["attack", "noise"]
+    shop.make("learned", 0)
+    assert [name for name in rows if shop.ready(name, 0)] == ["learned", "attack", "noise", "of learned"]
+    shop.model(vae)
+    assert shop.ready("walk", 0) and not shop.ready("longer", 0)
 
 
 def test_a_quick_table_writes_nothing(folders):
