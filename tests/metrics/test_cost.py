@@ -1,9 +1,11 @@
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import torch
 
 from obverse.explainer import Answer, Query
-from obverse.metrics.cost import PeakMemory, Seconds, affordable
+from obverse.metrics.cost import PeakMemory, Seconds, affordable, process_peak
 from tiny import Negative, corner_classifier, corner_data
 
 
@@ -66,3 +68,19 @@ def test_peak_memory_is_that_of_a_process_with_torch():
     (row,) = PeakMemory()(Negative(classifier), data, classifier)
     assert 50 < row.value < 100_000
     assert "whole process" in row.note
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets a peak")
+def test_what_the_process_held_before_does_not_count():
+    classifier, data = corner_classifier(), corner_data()
+    held = torch.ones(400 * 2**18)  # 400 MiB
+    del held
+    (row,) = PeakMemory()(Negative(classifier), data, classifier)
+    assert row.value < process_peak() - 200 and row.note == "of the whole process, during a batch of 16"
+
+
+def test_where_no_peak_can_be_forgotten_it_is_the_one_so_far(monkeypatch):
+    monkeypatch.setattr(Path, "write_text", lambda *_: (_ for _ in ()).throw(PermissionError("no")))
+    classifier, data = corner_classifier(), corner_data()
+    (row,) = PeakMemory()(Negative(classifier), data, classifier)
+    assert row.value == pytest.approx(process_peak(), rel=0.05) and row.note == "of the whole process so far"

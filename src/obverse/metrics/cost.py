@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -98,24 +101,38 @@ class PeakMemory(Probe):
     better: ClassVar[Better] = "lower"
     unit: ClassVar[str] = "MiB"
     range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    formula: ClassVar[str] = "the device's peak during one batch, or on a CPU the process's peak so far"
+    formula: ClassVar[str] = "the device's peak during one batch, or on a CPU the process's"
     source: ClassVar[str] = "obverse"
     about: ClassVar[str] = (
-        "On a CPU it is the peak of the whole process since it started, data and libraries included: an upper bound."
+        "On a CPU it is the peak of the whole process, data and libraries included: an upper bound. Linux counts it anew "
+        "for the batch; elsewhere it is the peak since the process started."
     )
 
     def __call__(self, explainer: Explainer, data: Dataset, classifier: Classifier) -> tuple[Measured, ...]:
         """Return the peak in MiB."""
         device, count = classifier.device, min(self.batch_size, len(data))
-        if device.type != "cuda":
-            return (Measured(label="peak memory", value=process_peak(), n=1, unit="MiB", better="lower",
-                             note="of the whole process so far"),)  # fmt: skip
         image = data[slice(0, count)].image.to(device)
+        if device.type != "cuda":
+            peak = _peak_of(lambda: explainer.explain(image))
+            note = "of the whole process so far" if peak is None else f"of the whole process, during a batch of {count}"
+            value = process_peak() if peak is None else peak
+            return (Measured(label="peak memory", value=value, n=1, unit="MiB", better="lower", note=note),)
         torch.cuda.reset_peak_memory_stats(device)
         explainer.explain(image)
         peak = torch.cuda.max_memory_allocated(device) / 2**20
         return (Measured(label="peak memory", value=peak, n=count, unit="MiB", better="lower",
                          note=f"on {device}, batches of {count}"),)  # fmt: skip
+
+
+def _peak_of(call: Callable[[], object]) -> float | None:
+    """Return the peak of this process during a call in MiB; None where only one since the start is known."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak so far, but for getrusage
+    except OSError:
+        call()
+        return None
+    call()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 2**10
 
 
 def process_peak() -> float:
