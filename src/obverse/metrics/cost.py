@@ -124,10 +124,15 @@ class PeakMemory(Probe):
                          note=f"on {device}, batches of {count}"),)  # fmt: skip
 
 
+_forgotten = [0.0]
+"""Peaks that the system was made to forget, in MiB."""
+
+
 def _peak_of(call: Callable[[], object]) -> float | None:
     """Return the peak of this process during a call in MiB; None where only one since the start is known."""
+    _forgotten.append(process_peak())
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak so far, but for getrusage
+        Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak so far
     except OSError:
         call()
         return None
@@ -142,4 +147,4 @@ def process_peak() -> float:
     import resource  # not on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return max(*_forgotten, peak / (2**20 if sys.platform == "darwin" else 2**10))
