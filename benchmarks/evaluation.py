@@ -33,7 +33,7 @@ from obverse.metrics.judges import JudgeSettings
 from obverse.runs import versions
 
 LARGE = 128
-COUNTS = (5_000, 10_000, 50_000)
+COUNTS = (5_000, 50_000)
 
 
 @dataclass(eq=False, kw_only=True)
