@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+import obverse.training
 from obverse import checkpoint
 from obverse.batches import Batches, Step
 from obverse.data.base import MemoryDataset, Sample
@@ -135,7 +136,7 @@ def test_the_rate_multiplies_every_learning_rate(data):
         assert found == pytest.approx([1e-2 * (1 - index / 100)] * 2)
 
 
-def test_bf16_moves_see_the_updated_weights(data):
+def test_bf16_moves_see_the_updated_weights(data, monkeypatch):
     seen = []
 
     class Low(Trainable):
@@ -164,12 +165,21 @@ def test_bf16_moves_see_the_updated_weights(data):
     assert seen[0][0] == torch.bfloat16
     assert seen[0][1] != seen[1][1]  # the cache of the cast weights did not outlive the move
     assert torch.is_autocast_enabled("cpu") is False
+    for full, expected in ((False, torch.bfloat16), (True, torch.float32)):
+        seen.clear()
+        monkeypatch.setattr(obverse.training, "use_bf16", lambda device: True)
+        monkeypatch.setattr(Low, "full_precision", full)
+        fit(Low(), data, steps=1, **{**QUIET, "precision": "auto"})
+        assert seen[0][0] == expected
 
 
 def test_bf16_is_used_only_where_it_is_fast(monkeypatch):
-    for capable in (True, False):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda capable=capable: {"amx_bf16": capable})
-        assert use_bf16(torch.device("cpu")) is capable
+    for name, amx, avx, fast in (
+        ("Intel", True, True, True), ("Intel", False, True, False), ("AMD", False, True, True), ("AMD", False, False, False)
+    ):  # fmt: skip
+        has = {"cpu_name": f"{name} something", "amx_bf16": amx, "avx512_bf16": avx}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
+        assert use_bf16(torch.device("cpu")) is fast
 
 
 # ---------------------------------------------------------------------- data order and noise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,8 @@ class ClassifierTraining(Trainable):
     Raises:
         ValueError: fewer than two classes, or LeNet with local contrast or a stride.
     """
+
+    full_precision: ClassVar[bool] = True  # in bf16 that of 128 px lesions stayed at chance, and figures hang on it
 
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]

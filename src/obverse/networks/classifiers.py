@@ -34,7 +34,9 @@ class LeNet(nn.Module):
         x = F.max_pool2d(F.relu(self.conv2(F.relu(self.conv1(image)))), 2)
         x = x if list(x.shape[-2:]) == self.pooled else F.adaptive_avg_pool2d(x, (self.pooled[0], self.pooled[1]))
         x = F.dropout(x, 0.25, self.training)
-        x = F.dropout(F.relu(self.hidden(x.flatten(1))), 0.5, self.training)
+        # the dense layer as a convolution: flattening copies out of channels_last, which took as long as the layer
+        kernel = self.hidden.weight.view(-1, self.width, *self.pooled)
+        x = F.dropout(F.relu(F.conv2d(x, kernel, self.hidden.bias)).flatten(1), 0.5, self.training)
         logits: Tensor = self.out(x)
         return logits
 
