@@ -21,7 +21,7 @@ LEVELS = [
     {"__init__", "__main__", "cli", "commands", "app"},
     {"report", "evaluation", "compare", "audit", "opened"},
     {"methods", "baselines", "metrics"},
-    {"explainer", "generative", "models", "latent", "translation", "training", "search", "losses", "classification",
+    {"explainer", "generative", "models", "latent", "translation", "training", "search", "losses", "known", "classification",
      "batches", "state"},
     {"classifier", "explanation", "data", "checkpoint", "runs", "progress", "networks", "modules", "settings", "figures"},
 ]

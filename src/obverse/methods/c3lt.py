@@ -28,6 +28,7 @@ from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, Query
 from obverse.explanation import NotApplicable
 from obverse.generative import GenerativeModel
+from obverse.known import Known
 from obverse.latent.inversion import Inversion, invert
 from obverse.latent.perception import Perception
 from obverse.latent.refinement import refine
@@ -110,7 +111,7 @@ class C3LT(PairExplainer):
             self.layers = self._sees.layers
         self.networks = networks_from(lambda: {
             "walks": nn.ModuleList(Walk(self.model.latent_size, steps=self.steps, step=self.step) for _ in self.ways),
-            "memory": _Memory(len(self.used)),
+            "known": Known({"drawn": len(self.used), "accepted": len(self.used)}),
         }, seed=self.seed, device=self.device)  # fmt: skip
 
     # ------------------------------------------------------------------ training
@@ -180,7 +181,7 @@ class C3LT(PairExplainer):
     @property
     def acceptance(self) -> dict[str, float]:
         """Share of samples that were decided as each class in training without images; empty after one with images."""
-        pairs = zip(self.used, self._memory.accepted.tolist(), self._memory.drawn.tolist())
+        pairs = zip(self.used, self._known.get_buffer("accepted").tolist(), self._known.get_buffer("drawn").tolist())
         return {self.classifier.classes[k]: accepted / drawn for k, accepted, drawn in pairs if drawn}
 
     # ------------------------------------------------------------------ answers
@@ -189,13 +190,12 @@ class C3LT(PairExplainer):
         """Return x' = G(g^n(z_x)) with z_x = E(x), or found by search (section 3.3), and G(z_x) as the stable image."""
         way, start, places = self._places(query)
         made = self.model.decode(places[:, -1])
-        limit = self._memory.limit
         stays = (way < 0).view(-1, 1, 1, 1)  # asked for what is decided already: the image stays
         return Answer(
             counterfactual=torch.where(stays, query.image, made),
             stable=torch.where(stays, query.image, start.image),
             residual=start.residual,
-            represented=None if limit < 0 else start.residual <= limit,
+            represented=self._known.represented(start.residual),
             posterior_gap=start.posterior_gap,
         )
 
@@ -203,7 +203,7 @@ class C3LT(PairExplainer):
         """Return 1 - validity + mean L1, and remember the residual that one image in ten exceeds."""
         batches = data.batches(256, self.device)
         residuals = [self._start(b.image, 0).residual for b in batches]
-        self._memory.limit.copy_(torch.cat(residuals).quantile(0.9))
+        self._known.calibrate(torch.cat(residuals))
         return super().validate(data)
 
     def frames(self, query: Query, count: int) -> Tensor:
@@ -268,8 +268,8 @@ class C3LT(PairExplainer):
         return list(cast("nn.ModuleList", self.networks["walks"]))  # type: ignore[arg-type]
 
     @property
-    def _memory(self) -> _Memory:
-        return cast("_Memory", self.networks["memory"])
+    def _known(self) -> Known:
+        return cast("Known", self.networks["known"])
 
     def _queries(self, batch: Sample, step: Step) -> tuple[Tensor, Tensor]:
         """Return images and their latents, equal numbers of each class in use, the classes side by side."""
@@ -285,8 +285,8 @@ class C3LT(PairExplainer):
             return step.normal(torch.empty(rows, self.model.normal_size))
 
         drawn = draw(self.model, self.classifier, self.used, step.rows // count, normal, least=self.least_acceptance)
-        self._memory.drawn += drawn.drawn.to(self.device)
-        self._memory.accepted += drawn.accepted.to(self.device)
+        self._known.get_buffer("drawn").add_(drawn.drawn.to(self.device))
+        self._known.get_buffer("accepted").add_(drawn.accepted.to(self.device))
         return drawn.image, drawn.latent
 
     def _walked(self, way: Tensor, latent: Tensor) -> Tensor:
@@ -339,21 +339,6 @@ class C3LT(PairExplainer):
                              f"{self.least_acceptance:g}; leave them out for the defaults")  # fmt: skip
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence: expected a probability between 0 and 1, got {self.confidence:g}; pass e.g. 0.9")
-
-
-class _Memory(nn.Module):
-    """How many samples were drawn for each class, how many were decided so, and the residual of the ninth image
-    in ten, -1 before that is known."""
-
-    drawn: Tensor
-    accepted: Tensor
-    limit: Tensor
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.register_buffer("drawn", torch.zeros(count, dtype=torch.int64))
-        self.register_buffer("accepted", torch.zeros(count, dtype=torch.int64))
-        self.register_buffer("limit", torch.tensor(-1.0))
 
 
 def change_mask(image: Tensor, made: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
@@ -31,6 +31,7 @@ from obverse.data.augment import Augment
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, LearnedExplainer, Query
 from obverse.explanation import as_saved
+from obverse.known import Known
 from obverse.losses import divergence_each, l1_each
 from obverse.modules import networks_from
 from obverse.networks.blocks import in_parts
@@ -64,18 +65,6 @@ def even_shares(counts: Tensor, most: float) -> Tensor:
             break
         shares[full], free = highest[full], free & ~full  # what they cannot take goes to the others
     return shares
-
-
-class Known(nn.Module):
-    """What the explainer knows of its images: training images in each bin, and a residual that few validation images pass."""
-
-    counts: Tensor
-    limit: Tensor
-
-    def __init__(self, bins: int) -> None:
-        super().__init__()
-        self.register_buffer("counts", torch.zeros(bins, dtype=torch.int64))
-        self.register_buffer("limit", torch.tensor(torch.inf))  # until it is validated
 
 
 @dataclass(eq=False, kw_only=True)
@@ -148,7 +137,7 @@ class Exaggeration(LearnedExplainer):
         self.networks = networks_from(lambda: {
             "generator": ConditionalGenerator(shape, bins=self.bins, width=self.width, depth=depth),
             "critic": ProjectionCritic(shape, bins=self.bins, width=self.critic_width, depth=depth),
-            "known": Known(self.bins),
+            "known": Known({"counts": self.bins}),
         }, seed=self.seed, device=self.device)  # fmt: skip
 
     # ------------------------------------------------------------------ training
@@ -173,7 +162,7 @@ class Exaggeration(LearnedExplainer):
         """
         which = self._bin(self.classifier.posteriors(data))
         counts = torch.bincount(which, minlength=self.bins)
-        self._known.counts = counts.to(self.device)
+        self._counts.copy_(counts)
         few = {name: count for name, count in self._named().items() if count < self.thin}
         said = ", ".join(f"{name}: {count}" for name, count in few.items())
         if self.bins - len(few) < 2:
@@ -231,7 +220,7 @@ class Exaggeration(LearnedExplainer):
         image = data[rows].image.to(self.device)
         latent, own = in_parts(self._generator.encode, image), self._bin(self.classifier.posterior(image))
         lost = l1_each(self._decode(latent, own), image)
-        self._known.limit.copy_(lost.quantile(0.9))
+        self._known.calibrate(lost)
         found = torch.stack([self._obtained(latent, torch.full_like(lost, k)) for k in range(self.bins)], 1)
         wanted = self._probability(torch.arange(self.bins, device=self.device))
         ends = (found[:, 0] < 0.5) & (found[:, -1] > 0.5)
@@ -256,13 +245,13 @@ class Exaggeration(LearnedExplainer):
         else:
             counterfactual = self._decode(latent, self._placed(latent, self._position(query.posterior, query.target)))
         stable = self._decode(latent, own)
-        residual, limit = l1_each(stable, query.image), self._known.limit
+        residual = l1_each(stable, query.image)
         return Answer(
             counterfactual=counterfactual,
             stable=stable,
             attribution=(high - low).abs().mean(1, keepdim=True),
             residual=residual,
-            represented=residual <= limit if bool(limit.isfinite()) else None,
+            represented=self._known.represented(residual),
         )
 
     def frames(self, query: Query, count: int) -> Tensor:
@@ -289,7 +278,7 @@ class Exaggeration(LearnedExplainer):
     @property
     def thin_posteriors(self) -> tuple[tuple[float, float], ...]:
         """The ranges of bins that had fewer than `thin` training images; none before training."""
-        counts = self._known.counts.tolist()
+        counts = self._counts.tolist()
         return tuple((k / self.bins, (k + 1) / self.bins) for k, count in enumerate(counts)
                      if count < self.thin and sum(counts))  # fmt: skip
 
@@ -303,9 +292,13 @@ class Exaggeration(LearnedExplainer):
     def _known(self) -> Known:
         return cast(Known, self.networks["known"])
 
+    @property
+    def _counts(self) -> Tensor:
+        return self._known.get_buffer("counts")  # training images in each bin
+
     def _named(self) -> dict[str, int]:
         edges = [f"{k / self.bins:.3g} to {(k + 1) / self.bins:.3g}" for k in range(self.bins)]
-        return dict(zip(edges, self._known.counts.tolist()))
+        return dict(zip(edges, self._counts.tolist()))
 
     def _bin(self, posterior: Tensor) -> Tensor:
         """Return c_f(x, 0), the bins (N,) of posteriors (N, 2); a posterior of 1 falls into the last one."""
@@ -335,7 +328,7 @@ class Exaggeration(LearnedExplainer):
 
     def _code(self, which: Tensor) -> Tensor:
         """Return what the critic is told of bins: nothing, where there are too few images to learn from."""
-        enough = self._known.counts >= self.thin
+        enough = self._counts >= self.thin
         return thermometer(which, self.bins) * enough[which, None]
 
     def _decode(self, latent: Tensor, position: Tensor) -> Tensor:

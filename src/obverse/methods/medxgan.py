@@ -30,6 +30,7 @@ from obverse.data.augment import Augment
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, LearnedExplainer, Query, Target
 from obverse.explanation import NotApplicable
+from obverse.known import Known
 from obverse.latent.gradients import Form, latent_gradients
 from obverse.latent.inversion import Inversion
 from obverse.latent.search import LatentSearch
@@ -41,16 +42,6 @@ from obverse.training import Moves
 from obverse.translation.domains import decisions
 
 Start = Literal["normal", "encoder"]
-
-
-class Known(nn.Module):
-    """What the explainer knows of held-out images: the residual up to which one counts as well represented."""
-
-    limit: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("limit", torch.tensor(torch.inf))  # until it is calibrated
 
 
 @dataclass(eq=False, kw_only=True)
@@ -235,8 +226,7 @@ class MedXGAN(LearnedExplainer):
         """
         rows = torch.linspace(0, len(data) - 1, min(count, len(data))).long()
         found = self.invert(data[rows].image.to(self.device), seed=seed)
-        self._known.limit.copy_(found.residual.quantile(share))
-        return float(self._known.limit)
+        return self._known.calibrate(found.residual, share)
 
     def _search(self, image: Tensor, noise: Tensor, start: Start) -> Inversion:
         """Search from noise (N, restarts, normal_size), or from the encoder's output."""
@@ -269,12 +259,12 @@ class MedXGAN(LearnedExplainer):
 
     def answer(self, query: Query) -> Answer:
         """Return G(z1, 0), or with a z2 drawn anew, beside G(z1, z2); the map is their difference."""
-        (found, changed), limit = self._latents(query), self._known.limit
+        found, changed = self._latents(query)
         return Answer(
             counterfactual=self.model.decode(changed),
             stable=found.image,
             residual=found.residual,
-            represented=found.residual <= limit if bool(limit.isfinite()) else None,
+            represented=self._known.represented(found.residual),
             posterior_gap=found.posterior_gap,
         )
 
