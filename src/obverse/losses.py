@@ -18,6 +18,18 @@ def l1_l2(image: Tensor, other: Tensor) -> Tensor:
     return difference.square().mean() + difference.abs().mean()
 
 
+def soft_l1(image: Tensor, other: Tensor, width: float) -> Tensor:
+    """Mean of sqrt(d^2 + width^2) - width over differences d: the L1 distance, but quadratic for |d| well below `width`.
+
+    The plain distance (width 0) pulls a generator that changes nothing as hard as one that changes much, and with signs
+    that flip at every step. Adam scales by the size of the gradient, so a critic's is drowned there.
+    """
+    difference = image - other
+    if width == 0:
+        return difference.abs().mean()
+    return ((difference.square() + width**2).sqrt() - width).mean()
+
+
 def class_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross entropy of (N, K) logits with (N,) classes; for two classes the L_bce of SyCE eqs 9, 12 and 14."""
     loss: Tensor = F.cross_entropy(logits.float(), target)
