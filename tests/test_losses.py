@@ -19,6 +19,7 @@ from obverse.losses import (
     real_loss,
     real_penalty,
     shared_change,
+    soft_l1,
     squared_fake,
     squared_real,
     weight_distance,
@@ -34,6 +35,15 @@ def test_l1_l2():
     pairs = list(zip(ONE.flatten().tolist(), TWO.flatten().tolist(), strict=True))
     slow = sum((a - b) ** 2 for a, b in pairs) / 12 + sum(abs(a - b) for a, b in pairs) / 12
     assert l1_l2(ONE, TWO).item() == pytest.approx(slow, rel=1e-6)
+
+
+def test_soft_l1():
+    # 3, 4, 5: sqrt(4^2 + 3^2) - 3 = 2, and no difference costs nothing
+    assert soft_l1(torch.tensor([4.0, 0.0]), torch.zeros(2), 3.0).item() == pytest.approx(1.0)
+    assert soft_l1(ONE, TWO, 0.0).item() == pytest.approx((ONE - TWO).abs().mean().item())
+    at = torch.tensor([0.0, 1e-3, 0.2], requires_grad=True)
+    (slope,) = torch.autograd.grad(3 * soft_l1(at, torch.zeros(3), 0.02), at)
+    torch.testing.assert_close(slope, torch.tensor([0.0, 1e-3 / 0.02, 1.0]), rtol=0.01, atol=0)
 
 
 def test_class_loss_of_two_classes_is_the_papers_binary_cross_entropy():

@@ -90,7 +90,7 @@ def draws(explainer, noisy):
     (CXGAN, {"diseased": "dark"}, (1,)), (CXGANCascaded, {"first": 0.9}, (0,)),
 ])  # fmt: skip
 def test_every_term_of_the_generators_equals_its_equation(kind, settings, noisy, form):
-    explainer = make(kind, cycle=3.0, identity=2.0, adversarial=form, **settings)
+    explainer = make(kind, cycle=3.0, identity=2.0, adversarial=form, soft=0.0, **settings)
     player, losses = play(explainer)[0]
     assert player == "generators" and len(losses) == 6
     real = batch().image.chunk(2)
@@ -108,11 +108,14 @@ def test_every_term_of_the_generators_equals_its_equation(kind, settings, noisy,
 
 def test_the_second_term_of_eq_9_by_hand():
     # xf = F(x-); the map of xf is added to xf, not to the diseased image of the batch
-    explainer = make(noise=0, cycle=1.0)
+    explainer = make(noise=0, cycle=1.0, soft=0.0)
     healthy = batch().image[:2]
     f, m = explainer.networks["generator_0"], explainer.networks["generator_1"].raw
     xf = f(healthy)
     assert play(explainer)[0][1]["cycle_0"].item() == pytest.approx((xf + m(xf) - healthy).abs().mean().item(), rel=1e-5)
+    soft = play(make(noise=0, cycle=1.0))[0][1]["cycle_0"].item()
+    distance = (xf + m(xf) - healthy).double()
+    assert soft == pytest.approx(((distance**2 + 0.02**2) ** 0.5 - 0.02).mean().item(), rel=1e-4)
     # and the map on a healthy image is what the identity term asks to vanish
     identity = play(explainer)[0][1]["identity_0"].item()
     assert identity == pytest.approx(5 * m(healthy).abs().mean().item(), rel=1e-5)
@@ -313,6 +316,8 @@ def test_a_black_box_is_enough_unless_the_classifier_takes_part(kind, tmp_path):
     explainer = make(kind, black_box)
     fit(explainer, bright_data(16), validation=bright_data(8), steps=2, batch_size=4, progress=False, precision="float32")
     assert explainer.explain(bright_data(4)[slice(None)].image).counterfactual.shape == (4, *SHAPE)
+    with pytest.raises(ValueError, match=r"soft: expected a difference of at least 0, got -0\.1"):
+        make(soft=-0.1)
     with pytest.raises(NotApplicable, match=r"classifier_weight: 0\.5 needs the classifier's gradient"):
         make(kind, black_box, classifier_weight=0.5)
 
