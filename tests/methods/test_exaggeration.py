@@ -92,8 +92,8 @@ def equations(explainer, index=0):
     enough = explainer._known.counts >= explainer.thin
 
     def judged(image, bins):
-        codes = torch.stack([thermometer(torch.tensor([k]), 4)[0] * enough[k] for k in bins])
-        return critic(image, codes).tolist()
+        codes = torch.tensor([[(0.5 if k > i else -0.5) if enough[k] else 0.0 for i in range(3)] for k in bins])
+        return critic(2 * image - 1, codes).tolist()  # pixels in [-1, 1], as published
 
     after = posterior(explainer, fake)
     return {
@@ -227,11 +227,29 @@ def test_in_thin_bins_the_critic_judges_realism_alone():
     explainer, x = known([9, 0, 2, 9]), batch().image
     critic = explainer.networks["critic"]
     code = explainer._code(torch.tensor([0, 1, 2, 3]))
-    assert code.tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 0], [1, 1, 1]]
+    assert code.tolist() == [[-0.5] * 3, [0] * 3, [0] * 3, [0.5] * 3]
     plain = critic(x, torch.zeros(4, 3))
     found = critic(x, code)
-    torch.testing.assert_close(found[:3], plain[:3])
-    assert (found[3] - plain[3]).abs() > 1e-6
+    torch.testing.assert_close(found[1:3], plain[1:3])
+    assert (found - plain)[[0, 3]].abs().min() > 1e-6
+
+
+def test_a_thin_bin_is_judged_between_the_end_bins_and_not_as_the_lowest():
+    explainer, x = known([9, 0, 9, 9]), batch().image
+    low, thin, _, high = (
+        explainer.networks["critic"](x, explainer._code(torch.full((4,), k))).detach() for k in range(4)
+    )
+    torch.testing.assert_close(thin, (low + high) / 2)
+    assert (thin - low).abs().min() > 1e-6
+
+
+def test_between_known_bins_the_critic_tells_what_eq_4_tells():
+    explainer, x = known([9] * 4), batch().image
+    critic, which = explainer.networks["critic"], torch.arange(4)
+    centred = torch.stack([critic(x, explainer._code(which[k].expand(4))) for k in range(4)]).detach()
+    printed = torch.stack([critic(x, thermometer(which[k].expand(4), 4)) for k in range(4)]).detach()
+    torch.testing.assert_close(centred.diff(dim=0), printed.diff(dim=0), rtol=1e-4, atol=1e-6)
+    assert centred.diff(dim=0).abs().min() > 1e-6
 
 
 def test_with_thin_bins_only_the_ordinal_vectors_hear_nothing_for_real_and_made_images():
@@ -269,7 +287,7 @@ def test_the_critics_move_trains_the_critic_only():
     explainer = known([9] * 4, critic_width=12)
     critic = explainer.networks["critic"]
     with torch.no_grad():  # logits around 0, where the hinge has a slope
-        critic.realism.bias.sub_(critic(batch().image, torch.zeros(4, 3)).mean())
+        critic.realism.bias.sub_(critic(2 * batch().image - 1, torch.zeros(4, 3)).mean())
     (_, losses), _ = play(explainer)
     for name in ("real", "fake"):
         assert all(heard(losses[name], critic).values())

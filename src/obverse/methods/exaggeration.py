@@ -8,9 +8,11 @@ Deviations:
 - The gradient of the class term reaches the image through the frozen classifier; in the released code it is cut off, so
   that the term trains nothing.
 - Bins with few images (a good classifier leaves hardly any undecided) are trained by class term and reconstructions
-  alone: the critic's ordinal term is left out there, for real and generated images alike.
+  alone: the critic's ordinal term is left out there, for real and generated images alike. So that this differs from the
+  lowest bin, whose term in eq. 4 is 0, half the sum of all v_i is counted to realism: the two end bins have opposite
+  terms, and none lies in the middle between them.
 - Between two bins their gains and offsets are mixed, so that the knob turns without steps.
-- The weights of the L1 terms belong to pixels in [-1, 1], which is where the distances are taken.
+- The weights of the L1 terms belong to pixels in [-1, 1], which is where the distances are taken and what the critic sees.
 - With `search` the knob is turned until the classifier gives the posterior that was asked for, as nearly as it can.
 - One forward pass makes the fakes of a step for critic and generator.
 """
@@ -177,7 +179,7 @@ class Exaggeration(LearnedExplainer):
 
     def train_step(self, batch: Sample, step: Step) -> Moves:
         """Yield the critic's move, and at every `generator_every`th step the generator's, on the same images."""
-        generator, critic = self._generator, self.networks["critic"]
+        generator = self._generator
         image = self.augment(batch.image, step.uniform(batch.image.new_empty(len(batch), 6)))
         own = self._bin(self.classifier.posterior(image))
         asked = (step.uniform(image[:, 0, 0, 0]) * self.bins).long()
@@ -186,7 +188,7 @@ class Exaggeration(LearnedExplainer):
             latent = generator.encode(image)
             made = generator.decode(torch.cat([latent, latent]), torch.cat([asked, own]))
         fake, same = made.chunk(2)
-        logits = critic(torch.cat([image, fake.detach()]), self._code(torch.cat([own, asked])))
+        logits = self._judged(torch.cat([image, fake.detach()]), torch.cat([own, asked]))
         losses = {
             "real": self.adversarial * F.relu(1 - logits[: len(own)]).mean(),  # eq. 7
             "fake": self.adversarial * F.relu(1 + logits[len(own) :]).mean(),  # eq. 7
@@ -198,7 +200,7 @@ class Exaggeration(LearnedExplainer):
         cycled = generator.decode(back, own)
         away = bernoulli_divergence(self._probability(asked), self.classifier.logits(fake))
         losses = {
-            "adversarial": -self.adversarial * critic(fake, self._code(asked)).mean(),  # eq. 8
+            "adversarial": -self.adversarial * self._judged(fake, asked).mean(),  # eq. 8
             "divergence": self.divergence * away,  # section 2.2
             "reconstruction": self.reconstruction * 2 * (same - image).abs().mean(),  # eq. 5
             "cycle": self.cycle * 2 * (cycled - image).abs().mean(),  # eq. 6
@@ -326,10 +328,15 @@ class Exaggeration(LearnedExplainer):
             low, high = torch.where(obtained < asked, tried, low), torch.where(obtained < asked, high, tried)
         return best
 
+    def _judged(self, image: Tensor, which: Tensor) -> Tensor:
+        """Return the critic's logits (N,) of images, which it sees in [-1, 1], for their bins."""
+        logit: Tensor = self.networks["critic"](2 * image - 1, self._code(which))
+        return logit
+
     def _code(self, which: Tensor) -> Tensor:
-        """Return what the critic is told of bins: nothing, where there are too few images to learn from."""
+        """Return what the critic is told of bins, -1/2 or 1/2 a threshold; 0 where there are too few images to learn from."""
         enough = self._counts >= self.thin
-        return thermometer(which, self.bins) * enough[which, None]
+        return (thermometer(which, self.bins) - 0.5) * enough[which, None]  # eq. 4, with half the sum of the v_i in psi
 
     def _decode(self, latent: Tensor, position: Tensor) -> Tensor:
         """Return G(latent, position), a part at a time."""

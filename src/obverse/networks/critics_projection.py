@@ -46,8 +46,9 @@ class ProjectionCritic(nn.Module):
         """Return (N,) logits.
 
         Args:
-            image: (N, C, H, W).
-            code: (N, bins - 1) `thermometer` of each image's bin; a row of zeros leaves the ordinal term out.
+            image: (N, C, H, W) in [-1, 1].
+            code: (N, bins - 1) `thermometer` of each image's bin, as in eq. 4, or that minus a half, which moves half the sum of
+                the v_i into psi: then a row of zeros, which leaves the ordinal term out, is no bin but the mean of the ends.
         """
         x = image
         for block in self.blocks:
