@@ -89,6 +89,37 @@ def test_a_start_that_is_done_stays():
     assert torch.equal(found.value, CENTRE) and found.steps.tolist() == [0, 0, 0] and found.stopped.all()
 
 
+def test_rows_that_settle_leave_with_the_best_they_had():
+    start, asked = CENTRE + 0.01, []
+
+    def settled(value, rows):
+        asked.append(rows.tolist())
+        return (rows == 1) & (bowl(value, rows) > 0.1)
+
+    found = minimise(bowl, start, steps=6, rate=0.7, settled=settled, check_every=2)
+    assert torch.equal(found.value, start)  # not where they stood when they left
+    torch.testing.assert_close(found.loss, bowl(start, torch.arange(3)))
+    assert found.steps.tolist() == [6, 2, 6] and not found.stopped.any()
+    assert asked == [[0, 1, 2], [0, 1, 2], [0, 2], [0, 2]]  # after 0, 2, 4 and 6 steps
+
+
+def test_a_row_that_settles_keeps_its_last_value_if_that_is_asked_for():
+    start = CENTRE + 0.01
+    found = minimise(bowl, start, steps=6, rate=0.7, keep="last", check_every=3,
+                     settled=lambda value, rows: (rows == 1) & (value[:, 0] != start[1, 0]))  # fmt: skip
+    three = minimise(bowl, start, steps=3, rate=0.7, keep="last")
+    assert found.steps.tolist() == [6, 3, 6] and not torch.equal(found.value[1], start[1])
+    torch.testing.assert_close(found.value[1], three.value[1])
+
+
+def test_a_row_that_is_done_and_settled_is_done():
+    start = torch.zeros(3, 2)
+    done = lambda value, rows: value[:, 0] > 0.3  # noqa: E731
+    both = minimise(bowl, start, steps=20, rate=0.1, done=done, settled=done)
+    alone = minimise(bowl, start, steps=20, rate=0.1, done=done)
+    assert both.stopped.all() and torch.equal(both.value, alone.value) and torch.equal(both.steps, alone.steps)
+
+
 def test_a_row_does_not_depend_on_its_batch_mates():
     start = torch.randn(3, 2, generator=torch.Generator().manual_seed(1))
     done = lambda value, rows: value[:, 0] > 2  # noqa: E731

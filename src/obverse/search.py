@@ -44,13 +44,14 @@ def minimise(
     update: Literal["adam", "sgd", "sign"] = "adam",
     project: Callable[[Tensor, Tensor], Tensor] | None = None,
     done: Callable[[Tensor, Tensor], Tensor] | None = None,
+    settled: Callable[[Tensor, Tensor], Tensor] | None = None,
     keep: Literal["best", "last"] = "best",
     check_every: int = 1,
 ) -> Minimum:
     """Minimise each row of a tensor for itself, all rows at once.
 
-    Rows never influence each other, so an answer does not depend on its batch mates. A row that is done leaves the
-    batch and costs nothing more. Gradients go to the values only: no network's `.grad` is touched.
+    Rows never influence each other, so an answer does not depend on its batch mates. A row that is done or
+    settled leaves the batch and costs nothing more. Gradients go to the values only: no network's `.grad` is touched.
 
     Args:
         objective: the loss of each row; it is called with gradients on.
@@ -59,9 +60,11 @@ def minimise(
         rate: step size; for "sign" the change of every entry a step.
         update: Adam, plain gradient descent, or the sign of the gradient (PGD).
         project: (values, rows) to allowed values, after every step and on the start.
-        done: (values, rows) to (M,) bool; asked every `check_every` steps.
+        done: (values, rows) to (M,) bool, these values are good enough and what is returned; asked every `check_every` steps.
+        settled: (values, rows) to (M,) bool, these rows get no better and keep what `keep` says; asked after `done`, of the
+            same rows.
         keep: the value with the least loss (of those that are done, if any are), or the last one.
-        check_every: steps between two looks at `done`.
+        check_every: steps between two looks at `done` and `settled`.
 
     Returns:
         Minimum: one row a row of `start`.
@@ -84,14 +87,13 @@ def minimise(
     for index in range(steps + 1):
         loss = _losses(objective, value, rows, index, slope=index < steps)
         _note(best, value.detach(), loss, rows, index, keep)
-        if done is not None and (index % check_every == 0 or index == steps):
-            with torch.no_grad():
-                finished = torch.cat([done(value.detach()[part], rows[part]) for part in _parts(value)])
-            ended = rows[finished]
-            best.value[ended], best.loss[ended] = value.detach()[finished], loss[finished].to(best.loss)
-            best.steps[ended], best.stopped[ended] = index, True
-            if bool(finished.any()):
-                rows, value, optimizer = _drop(finished, rows, value, optimizer, update, rate)
+        if index % check_every == 0 or index == steps:
+            finished = _asked(done, value, rows)
+            best.value[rows[finished]], best.loss[rows[finished]] = value.detach()[finished], loss[finished].to(best.loss)
+            best.stopped[rows[finished]] = True
+            leaves = finished | _asked(settled, value, rows)
+            if bool(leaves.any()):
+                rows, value, optimizer = _drop(leaves, rows, value, optimizer, update, rate)
                 if len(rows) == 0:
                     break
         if index == steps:
@@ -125,6 +127,14 @@ def _parts(value: Tensor) -> list[slice]:
     """
     size = PART if value.device.type == "cpu" else max(1, len(value))
     return [slice(first, first + size) for first in range(0, max(1, len(value)), size)]
+
+
+def _asked(question: Callable[[Tensor, Tensor], Tensor] | None, value: Tensor, rows: Tensor) -> Tensor:
+    """Return (M,) the answers of `done` or `settled`, no where there is no question."""
+    if question is None:
+        return torch.zeros_like(rows, dtype=torch.bool)
+    with torch.no_grad():
+        return torch.cat([question(value.detach()[part], rows[part]) for part in _parts(value)])
 
 
 def _losses(objective: Objective, value: Tensor, rows: Tensor, index: int, *, slope: bool) -> Tensor:

@@ -114,6 +114,17 @@ def test_a_search_that_gets_no_better_stops_and_does_so_for_itself():
     assert found.residual[0] < 0.02 < found.residual[1:].min()
 
 
+def test_a_search_that_only_leads_away_returns_its_start():
+    two = model()
+    latent = two.sample(3, target=1, seed=1)
+    latent[:, 6:] = torch.tensor([[2.0, 1.5], [1.0, 2.0], [2.0, 2.0]])
+    image = two.decode(latent).detach()
+    found = search(two, steps=20, patience=2, rate=3.0)(image, latent[None])
+    assert (found.steps < 20).all() and found.stopped.all()
+    torch.testing.assert_close(found.latent, latent)
+    assert found.residual.max() < 1e-6 and found.posterior_gap.max() < 1e-6
+
+
 def test_parts_change_nothing():
     two, image = model(), images()
     start = torch.stack([two.from_normal(torch.randn(4, 8), two._classifier.decide(image)) for _ in range(2)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -64,11 +64,10 @@ class LatentSearch:
 
         found = minimise(
             objective, start.flatten(0, 1), steps=self.steps, rate=self.rate,
-            project=lambda latent, rows: latent * allowed[rows], done=_settled(objective, allowed),
+            project=lambda latent, rows: latent * allowed[rows], settled=_settled(objective, allowed),
             check_every=self.patience,
         )  # fmt: skip
-        # the least loss, whether it settled or not
-        best = best_restart(replace(found, stopped=torch.ones_like(found.stopped)), restarts)
+        best = best_restart(found, restarts)
         with torch.no_grad():
             made = self.model.decode(best.value)
         residual, gap = l1_each(made, image), posterior_gap(self.classifier, image, made)
