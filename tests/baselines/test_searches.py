@@ -8,16 +8,24 @@ from torch import nn
 
 from baselines.baseline_nets import Convolutions, classifier, flat, images, mixed, query
 from obverse.baselines.cem import CEM, _Search
-from obverse.baselines.common import blur, margin
+from obverse.baselines.common import blur, log_odds, margin
 from obverse.baselines.masks import BBMP
 from obverse.baselines.pgd import PGD
 from obverse.baselines.wachter import Wachter
+from obverse.classifier import Classifier
 from obverse.search import minimise
 
 
 def test_margin_by_hand():
     logits = torch.tensor([[1.0, 4.0, 2.0], [1.0, 4.0, 2.0]])
     assert margin(logits, torch.tensor([1, 2])).tolist() == [2.0, -2.0]
+
+
+def test_log_odds_by_hand_and_where_the_posterior_is_next_to_0():
+    logits = torch.tensor([[1.0, 4.0, 2.0], [0.0, 0.0, 0.0]])
+    p = math.exp(4) / (math.exp(1) + math.exp(4) + math.exp(2))
+    assert log_odds(logits, torch.tensor([1, 2])).tolist() == pytest.approx([math.log(p / (1 - p)), -math.log(2)])
+    assert log_odds(torch.tensor([[0.0, 90.0]]), torch.tensor([0])).item() == pytest.approx(-90)
 
 
 # ---------------------------------------------------------------- PGD
@@ -58,6 +66,39 @@ def test_pgd_stops_when_sure_and_when_nothing_moves():
     assert (after > 0.55).all() and (longer > after).all()
     # a ball too small to flip: a thousand steps would take seconds
     assert not PGD(chosen, epsilon=1e-4, patience=10).explain(x).valid.any()
+
+
+class Brightness(nn.Module):
+    """Logits [0, score(mean of the image)]."""
+
+    def __init__(self, score) -> None:
+        super().__init__()
+        self.score = score
+
+    def forward(self, image):
+        score = self.score(image.mean((1, 2, 3)))
+        return torch.stack([torch.zeros_like(score), score], 1)
+
+
+def brightness(score) -> Classifier:
+    return Classifier(Brightness(score), ["a", "b"], (1, 12, 12), device="cpu")
+
+
+def test_pgd_sees_a_posterior_rise_that_is_still_below_a_millionth():
+    chosen = brightness(lambda mean: 100 * (mean - 0.5))
+    x = torch.full((2, 1, 12, 12), 0.1)  # log-odds of -40; a millionth, at -13.8, is 67 steps away
+    found = PGD(chosen, epsilon=0.6, patience=10).explain(x)
+    assert found.posterior_before[:, 1].max() < 1e-6 and found.valid.all()
+
+
+def test_pgd_returns_the_highest_image_of_those_that_never_arrive():
+    # the log-odds rise to -1 at a mean of 0.305, which steps of 0.1 jump over and back
+    chosen = brightness(lambda mean: -1 - 40 * (mean - 0.305).abs())
+    x = torch.full((2, 1, 12, 12), 0.1)
+    x[1] = 0.13
+    explainer = PGD(chosen, epsilon=0.5, rate=0.1, patience=5)
+    means = explainer.answer(query(explainer, x)).counterfactual.mean((1, 2, 3))
+    assert means.tolist() == pytest.approx([0.3, 0.33], abs=1e-5)
 
 
 def test_pgd_published_never_stops_early():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from obverse.baselines.common import search_logits
+from obverse.baselines.common import log_odds, search_logits
 from obverse.classifier import Classifier
 from obverse.explainer import Answer, Explainer, Query
 from obverse.search import minimise
@@ -60,26 +60,27 @@ class PGD(Explainer):
         return cls(classifier, epsilon=epsilon, confidence=1.0, patience=1000)
 
     def answer(self, query: Query) -> Answer:
-        """Return where each image stopped, or the best it came by."""
+        """Return where each image reached `confidence`, or the image with the highest posterior that it came by."""
         low, high = (query.image - self.epsilon).clamp_min(0), (query.image + self.epsilon).clamp_max(1)
         highest = torch.full((len(low),), -torch.inf, device=low.device)
-        since = torch.zeros_like(highest)
+        level, since = highest.clone(), torch.zeros_like(highest)
         look = min(5, self.patience)
 
         def objective(image: Tensor, rows: Tensor) -> Tensor:
             return F.cross_entropy(search_logits(self.classifier, image), query.target[rows], reduction="none")
 
-        def rest(image: Tensor, rows: Tensor) -> Tensor:
-            posterior = search_logits(self.classifier, image).softmax(1).gather(1, query.target[rows, None]).squeeze(1)
-            # in logits, where a posterior that is still tiny rises visibly too
-            level = torch.logit(posterior, 1e-6)
-            rises = level > highest[rows] + 0.004
-            highest[rows] = torch.maximum(highest[rows], level)
-            since[rows] = torch.where(rises, torch.zeros_like(level), since[rows] + look)
-            return (posterior > self.confidence) | (since[rows] >= self.patience)
+        def done(image: Tensor, rows: Tensor) -> Tensor:
+            level[rows] = log_odds(search_logits(self.classifier, image), query.target[rows])
+            return level[rows].sigmoid() > self.confidence
+
+        def settled(_: Tensor, rows: Tensor) -> Tensor:
+            rises = level[rows] > highest[rows] + 0.004
+            highest[rows] = torch.maximum(highest[rows], level[rows])
+            since[rows] = torch.where(rises, torch.zeros_like(level[rows]), since[rows] + look)
+            return since[rows] >= self.patience
 
         found = minimise(
-            objective, query.image, steps=self.steps, rate=self.rate, update="sign", done=rest, check_every=look,
-            project=lambda image, rows: image.clamp(low[rows], high[rows]),
+            objective, query.image, steps=self.steps, rate=self.rate, update="sign", done=done, settled=settled,
+            check_every=look, project=lambda image, rows: image.clamp(low[rows], high[rows]),
         )  # fmt: skip
         return Answer(counterfactual=found.value)
