@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from obverse.classifier import Classifier
 from obverse.explanation import NotApplicable
@@ -68,6 +69,20 @@ def test_the_classifiers_terms_against_a_slow_sum(images):
         divergence = sum(p * (p / q).log() for p, q in zip(wanted, got))
         torch.testing.assert_close(losses[row], 0.3 * features + 0.7 * divergence, rtol=1e-4, atol=1e-5)
     assert torch.equal(_View(None, images, 0.3, 0.7).loss(made[:3], query), torch.zeros(3))
+
+
+def test_a_classifier_without_a_linear_layer_compares_posteriors_alone(model, images):
+    class Halves(nn.Module):
+        def forward(self, image):
+            return 12 * torch.stack([image[..., 8:].mean((1, 2, 3)), image[..., :8].mean((1, 2, 3))], 1)
+
+    classifier = Classifier(Halves(), ["right", "left"], SHAPE, device="cpu")
+    view, query = _View(classifier, images, 0.3, 0.7), torch.arange(8)
+    made = images.roll(1, 0)
+    torch.testing.assert_close(view.loss(made, query), _View(classifier, images, 0.0, 0.7).loss(made, query))
+    assert view.loss(made, query).min() > 0
+    found = invert(model, images[:2], classifier=classifier, steps=3)
+    torch.testing.assert_close(found.latent, invert(model, images[:2], classifier=classifier, steps=3, features=0.0).latent)
 
 
 def test_the_gap_by_hand(images):

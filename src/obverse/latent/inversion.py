@@ -57,8 +57,9 @@ def invert(
 ) -> Inversion:
     """Return the latents whose images are closest: z* = argmin L(G(z), x) (C3LT section 3.3), all images at once.
 
-    The loss is the mean absolute error of the pixels plus, with a classifier, the relative error of its features and the
-    divergence of its posteriors. An image is done when it is good enough; the best of all restarts and steps counts.
+    The loss is the mean absolute error of the pixels plus, with a classifier, the relative error of its features (where it
+    has any) and the divergence of its posteriors. An image is done when it is good enough; the best of all restarts and
+    steps counts.
 
     Args:
         model: decodes.
@@ -70,7 +71,7 @@ def invert(
         restarts: searches an image.
         steps: at most, each.
         rate: Adam's.
-        features: weight of the classifier's features.
+        features: weight of the classifier's features; a classifier without a linear layer has none, and the weight is 0.
         decision: weight of its posteriors.
         enough: residual at which an image is done,
         most_gap: if the posterior is no further off than this.
@@ -125,7 +126,7 @@ def posterior_gap(classifier: Classifier, image: Tensor, made: Tensor) -> Tensor
 
 
 class _View:
-    """What a classifier sees in the images, to compare with; without one, nothing."""
+    """What a classifier sees in the images, to compare with; without one, nothing; posteriors alone if it has no features."""
 
     def __init__(self, classifier: Classifier | None, image: Tensor, features: float, decision: float) -> None:
         self.classifier, self.image = classifier, image
@@ -133,7 +134,10 @@ class _View:
         self.features, self.decision = (features, decision) if asks else (0.0, 0.0)
         with torch.no_grad():
             if classifier is not None and self.features:
-                self.seen = classifier.features(image).float()
+                try:
+                    self.seen = classifier.features(image).float()
+                except NotApplicable:
+                    self.features = 0.0
             if classifier is not None and self.decision:
                 self.posterior = classifier.posterior(image)
 
