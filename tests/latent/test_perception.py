@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from obverse.classifier import Classifier
+from obverse.explanation import NotApplicable
 from obverse.latent.perception import Perception
 from obverse.networks.classifiers import LeNet, ResNet
 from tiny_core import SHAPE, bright_classifier
@@ -66,3 +67,10 @@ def test_layers_that_are_not_there_or_do_not_run():
         Perception(classifier, ("conv1",))
     with pytest.raises(ValueError, match="layers: 'idle' does not run, or returns no tensor; name another layer"):
         Perception(classifier, ("used", "idle"))
+
+
+def test_a_black_box_shows_no_layers():
+    classifier = Classifier.black_box(lambda image: image.flatten(1)[:, :2], ["a", "b"], SHAPE)
+    said = "perception: expected a classifier with a gradient, got a black box; pass one that wraps a module, or none"
+    with pytest.raises(NotApplicable, match=said):
+        Perception(classifier)

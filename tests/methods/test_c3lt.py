@@ -134,6 +134,17 @@ def test_the_cycle_is_seen_with_another_network_where_one_is_given():
     assert play(alone, batch())["cycle"].item() != pytest.approx(expected["cycle"], rel=1e-2)
 
 
+def test_a_perception_that_shows_nothing_is_refused():
+    black_box = Classifier.black_box(lambda image: image.flatten(1)[:, :2], ["a", "b"], SHAPE)
+    with pytest.raises(NotApplicable, match="perception: expected a classifier with a gradient, got a black box; pass one"):
+        make(perception=black_box)
+    said = "layers: expected a perception with convolutions, got Bright, which has none that runs; name layers of it"
+    with pytest.raises(ValueError, match=said):
+        make(perception=bright_classifier())
+    assert make(perception=bright_classifier(), layers=("out",)).layers == ("out",)
+    assert make(perception=bright_classifier(), cycle=0.0).layers is None  # which is not asked
+
+
 @pytest.mark.parametrize("name", TERMS)
 def test_each_term_can_be_switched_off(name):
     explainer = make(**{name: 0.0})

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from obverse.classifier import Classifier
+from obverse.explanation import NotApplicable
 
 
 class Perception:
@@ -17,10 +18,14 @@ class Perception:
             plain network of blocks are the convolutions before each pooling.
 
     Raises:
+        NotApplicable: a classifier without a gradient.
         ValueError: an unknown layer, or one that does not run or returns no tensor.
     """
 
     def __init__(self, classifier: Classifier, layers: tuple[str, ...] | None = None) -> None:
+        if not classifier.has_gradient:
+            raise NotApplicable("perception: expected a classifier with a gradient, got a black box; pass one that wraps a "
+                                "module, or none, which takes the classifier under explanation")  # fmt: skip
         self.classifier = classifier
         modules = dict(classifier.module.named_modules())
         if layers is None:

@@ -63,7 +63,8 @@ class C3LT(PairExplainer):
         adversarial: weight of the critic's opinion (eq. 7).
         smoothness: of the change, against a weight of 1 for its L1 norm in eq. 5.
         entropy: of the change, likewise.
-        layers: of the perception; None takes the last convolution at each size of feature map (see `Perception`).
+        layers: of the perception; None takes the last convolution at each size of feature map (see `Perception`). Where the
+            classifier under explanation has none, the cycle compares images and latents only.
         learning_rate: Adam's.
         halvings: of the learning rate, at equal distances over the run.
         least_acceptance: on samples alone, the share of samples of a class below which training gives up.
@@ -76,8 +77,9 @@ class C3LT(PairExplainer):
         seed: of the initial weights.
 
     Raises:
-        NotApplicable: an adversarial term with a model that has no critic.
-        ValueError: impossible numbers, unknown classes or layers, or a model of other images.
+        NotApplicable: an adversarial term with a model that has no critic, or a perception without a gradient.
+        ValueError: impossible numbers, unknown classes or layers, a perception in which no layer is found, or a model of
+            other images.
     """
 
     name: ClassVar[str] = "c3lt"
@@ -107,6 +109,9 @@ class C3LT(PairExplainer):
         super().__post_init__()
         self._check()
         self._sees = Perception(self.perception or self.classifier, self.layers if self.cycle else ())
+        if self.perception is not None and self.cycle and self.layers is None and not self._sees.layers:
+            raise ValueError("layers: expected a perception with convolutions, got "
+                             f"{type(self.perception.module).__name__}, which has none that runs; name layers of it")  # fmt: skip
         if self.cycle:
             self.layers = self._sees.layers
         self.networks = networks_from(lambda: {
