@@ -63,6 +63,11 @@ def test_gradients_reach_latents_and_images_but_no_weights():
     assert all(p.grad is None and not p.requires_grad for p in model.networks.parameters())
 
 
+def test_a_prior_without_bounds_has_every_latent():
+    latent = 3 * linear_model().sample(2)
+    assert torch.equal(linear_model().project(latent), latent)
+
+
 def test_many_at_once_are_decoded_in_parts_alike():
     model = small()
     latent = model.sample(150)

@@ -141,6 +141,10 @@ class GenerativeModel(ABC):
                              "latents from the encode or sample of this model")  # fmt: skip
         return (self._decode(latent) if torch.is_grad_enabled() else in_parts(self._decode, latent)).float()
 
+    def project(self, latent: Tensor) -> Tensor:
+        """Return the latents (N, latent_size) of the same images that lie where the prior's do; here these themselves."""
+        return latent
+
     def encode(self, image: Tensor) -> Tensor:
         """Return (N, latent_size) latents whose images are close to these; differentiable in the image.
 

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from obverse.batches import Step
 from obverse.data.base import MemoryDataset, Sample
+from obverse.latent.inversion import invert
 from obverse.models.dcgan import DCGAN
 from obverse.models.scores import reconstruction, sample_distance
 from obverse.training import fit
@@ -89,6 +90,17 @@ def test_latents_lie_on_the_sphere(images):
         torch.testing.assert_close(latent.square().mean(1), torch.ones(len(latent)), rtol=1e-4, atol=1e-4)
     latent = model.sample(5)
     torch.testing.assert_close(model.decode(3 * latent), model.decode(latent), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("start", ["encoder", "prior"])
+def test_a_search_ends_on_the_sphere(images, start):
+    model = DCGAN(SHAPE, **SMALL)
+    found = invert(model, images, steps=5, rate=0.3, start=start)
+    assert (found.steps == 5).all()
+    torch.testing.assert_close(found.latent.square().mean(1), torch.ones(8), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.image, model.decode(found.latent).detach())
+    latent = model.sample(5)
+    torch.testing.assert_close(model.project(3 * latent), latent, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (3, 16, 16)])

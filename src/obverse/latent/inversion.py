@@ -111,10 +111,11 @@ def invert(
 
     found = best_restart(minimise(objective, torch.cat(starts), steps=steps, rate=rate, done=done), restarts)
     with torch.no_grad():
-        made = model.decode(found.value)
+        latent = model.project(found.value)
+        made = model.decode(latent)
     residual = l1_each(made, image)
     gap = view.gap(made, torch.arange(count, device=image.device))
-    return Inversion(found.value, made, residual, gap, found.steps, found.stopped)
+    return Inversion(latent, made, residual, gap, found.steps, found.stopped)
 
 
 def posterior_gap(classifier: Classifier, image: Tensor, made: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 The paper's generators are a published DCGAN (digits) and a progressive GAN (fashion), with encoders trained afterwards in
 a way that it does not tell. Deviations, because the error of the encoder bounds every explanation after it:
 - Generator and encoder are trained together, so that the generator learns to make the very images of the set.
-- Latents lie on a sphere, where noise and codes have one norm, and the walks of C3LT, which keep it, never leave it.
+- Latents lie on a sphere, where noise, codes and what a search finds have one norm, and the walks of C3LT, which keep it,
+  never leave it.
 - This one model takes the progressive GAN's place too.
 """
 
@@ -94,6 +95,10 @@ class DCGAN(LearnedModel):
     def _criticise(self, image: Tensor) -> Tensor:
         logit: Tensor = self.networks["critic"](image).squeeze(1)
         return logit
+
+    def project(self, latent: Tensor) -> Tensor:
+        """Return the latents (N, D) brought onto the sphere; their images stay the same."""
+        return on_sphere(latent)
 
     def players(self) -> dict[str, Optimizer]:
         """Return one Adam for generator and encoder and one for the critic."""
