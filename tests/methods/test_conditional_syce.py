@@ -9,8 +9,9 @@ from obverse.batches import Step
 from obverse.classifier import Classifier
 from obverse.data.base import MemoryDataset, Sample
 from obverse.methods.conditional_syce import ConditionalCyCE, ConditionalSyCE
+from obverse.methods.syce import SyCE
 from obverse.training import fit
-from tiny_core import SHAPE, bright_classifier
+from tiny_core import SHAPE, bright_classifier, bright_data
 
 KINDS = [ConditionalSyCE, ConditionalCyCE]
 SMALL = {"width": 4, "depth": 2, "critic_width": 3, "critic_levels": 2, "seed": 2}
@@ -100,6 +101,31 @@ def test_every_term_equals_its_equation(kind):
         assert losses[name].item() == pytest.approx(value, rel=3e-4), name
         # an embedding hears in the rows that are used; here all are
         assert all(heard(losses[name], g)), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_that_is_decided_as_its_target_is_asked_for_its_domain(kind):
+    explainer = make(kind, adversarial_class=1.0)
+    x, g = batch().image.roll(-2, 0), explainer.networks["generator"]  # as if augmentation had changed decisions
+    source, target, _ = ways(x)
+    decided = explainer.classifier.decide(x)
+    kinds = {(d == s, d == t) for s, t, d in zip(source.tolist(), target.tolist(), decided.tolist())}
+    assert len(kinds) == 3  # decided as the domain, as the target, and as neither
+    wanted = torch.tensor([s if d == t else t for s, t, d in zip(source.tolist(), target.tolist(), decided.tolist())])
+    (_, losses), _ = list(explainer.train_step(Sample(image=x), step()))
+    expected = cross_entropy(explainer.classifier, g(x, source, target), wanted)
+    assert losses["adversarial_class"].item() == pytest.approx(expected, rel=3e-4)
+
+
+def test_with_two_classes_the_wanted_class_is_syces():
+    explainer = ConditionalSyCE(bright_classifier(), **SMALL, adversarial_class=1.0)
+    x = bright_data(4)[slice(None)].image.roll(1, 0)  # one of each domain is decided as the other
+    decided, source = explainer.classifier.decide(x), torch.tensor([0, 0, 1, 1])
+    assert decided.tolist() == [1, 0, 0, 1]
+    (_, losses), _ = list(explainer.train_step(Sample(image=x), Step(3, 10, 1, 4, blocks=2)))
+    adversary = explainer.networks["generator"](x, source, 1 - source)
+    expected = cross_entropy(explainer.classifier, adversary, 1 - decided)  # eq. 9
+    assert losses["adversarial_class"].item() == pytest.approx(expected, rel=3e-4)
 
 
 def test_the_critics_terms_equal_their_equations():
@@ -214,6 +240,7 @@ def test_the_defaults_are_the_digits_weights():
     syce, cyce = ConditionalSyCE(levels()), ConditionalCyCE(levels())
     assert [getattr(syce, name) for name in weights] == [10, 2, 0.2, 0.01, 0.005, 0.25, 1]
     assert [getattr(cyce, name) for name in weights if hasattr(cyce, name)] == [10, 0.2, 0.005, 0.25, 1]
+    assert syce.refine and cyce.refine and not SyCE(bright_classifier()).refine  # the one that differs
 
 
 def test_a_class_that_is_never_decided():

@@ -7,7 +7,8 @@ told the class that an image is, or shall be, decided. Equation numbers are the 
 
 Deviations from `syce`:
 - All classes are one move. Every image gets a random target; of each class there are as many fakes as real images.
-- No weights are published for this form: the defaults are those for two digits.
+- No weights are published for this form: the defaults are those for two digits, but for `refine=True`: convolutions
+  follow the last skip, as the supplement advises where one generator leads both ways (E.1, SSyE).
 - The gain and offset of every block depend on the two classes.
 """
 
@@ -49,13 +50,15 @@ class _Conditional(Translation):
         image = self.augment(batch.image, step.uniform(batch.image.new_empty(len(batch), 6)))
         source, target, same = self._targets(image, step)
         decided = self.classifier.decide(image)
+        # the other of the two classes, where augmentation has taken an image to its target already; as SyCE's 1 - decided
+        wanted = torch.where(decided == target, source, target)
         made = self._made(image, source, target)
         adversary, cycled = made[0], self._translated(made[0], target, source)
         shown = [*made, cycled]
         logits = self.classifier.logits(torch.cat(shown)).chunk(len(shown))
         critic = self.networks["critic"]
         yield "generators", {
-            "adversarial_class": self.adversarial_class * class_loss(logits[0], target),  # eq. 9
+            "adversarial_class": self.adversarial_class * class_loss(logits[0], wanted),  # eq. 9
             "realism": self.realism * real_loss(critic(adversary, target)),  # eq. S21
             "cycle": self.cycle * l1_l2(image, cycled),  # eq. 13
             "cycle_class": self.cycle_class * class_loss(logits[-1], decided),  # eq. 14
