@@ -58,13 +58,19 @@ def test_the_objective_against_plain_steps(own):
     torch.testing.assert_close(answer.counterfactual, as_saved(model.decode(latent.detach())), rtol=0, atol=1.01 / 255)
 
 
-def test_what_is_decided_already_stays(own):
-    model, image = own
-    classifier = bright_classifier()
-    decided = classifier.decide(image)
-    explanation = XGEM(classifier, model, steps=5).explain(image, decided)
-    assert not explanation.asked.any()
-    torch.testing.assert_close(explanation.counterfactual, as_saved(image))
+def test_what_is_decided_already_stays():
+    model, image, classifier = linear_model(seed=1), bright_data(8)[slice(None)].image, bright_classifier()
+    explainer = XGEM(classifier, model, steps=5)
+    explanation, frames = explainer.explain(image, "bright"), explainer.path(image, "bright", frames=3)
+    assert explanation.asked.tolist() == [True] * 4 + [False] * 4
+    stay = ~explanation.asked
+    for shown in (explanation.counterfactual, explanation.stable, *frames.unbind(1)):
+        torch.testing.assert_close(shown[stay], image[stay])
+        assert (shown[explanation.asked] - image[explanation.asked]).abs().flatten(1).amax(1).min() > 0.1
+    assert not explanation.attribution[stay].any()
+    error = (model.decode(model.encode(image)) - image).abs().mean((1, 2, 3))
+    torch.testing.assert_close(explanation.residual, error)  # of the model's own picture, which is not shown
+    assert explanation.residual.min() > 0.1
 
 
 def test_the_path_decodes_the_way_between_the_latents(own):

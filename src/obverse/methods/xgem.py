@@ -58,20 +58,26 @@ class XGEM(Explainer):
             )
 
     def answer(self, query: Query) -> Answer:
-        """Return the exemplar of each image."""
+        """Return the exemplar of each image; what is decided as asked already stays, beside its own residual."""
         start, end = self._ends(query)
         stable = self.model.decode(start)
         residual = l1_each(stable, query.image)
         gap = posterior_gap(self.classifier, query.image, stable)
-        made = torch.where(query.asked.view(-1, 1, 1, 1), self.model.decode(end), query.image)
-        return Answer(counterfactual=made, stable=stable, residual=residual, posterior_gap=gap)
+        asked = query.asked.view(-1, 1, 1, 1)
+        return Answer(
+            counterfactual=torch.where(asked, self.model.decode(end), query.image),
+            stable=torch.where(asked, stable, query.image),
+            residual=residual,
+            posterior_gap=gap,
+        )
 
     def frames(self, query: Query, count: int) -> Tensor:
-        """Return images on the straight line between the two latents."""
+        """Return images on the straight line between the two latents; what is decided as asked already stays."""
         start, end = self._ends(query)
         weight = torch.linspace(0, 1, count, device=start.device).view(1, -1, 1)
         between = start[:, None] * (1 - weight) + end[:, None] * weight
-        return self.model.decode(between.flatten(0, 1)).view(len(start), count, *query.image.shape[1:])
+        shown = self.model.decode(between.flatten(0, 1)).view(len(start), count, *query.image.shape[1:])
+        return torch.where(query.asked.view(-1, 1, 1, 1, 1), shown, query.image[:, None])
 
     @property
     def path_kind(self) -> str:
