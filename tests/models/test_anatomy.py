@@ -117,5 +117,11 @@ def test_samples_near_the_boundary_lie_on_it():
 def test_a_boundary_needs_a_class_to_start_from_and_walks_that_cross():
     with pytest.raises(ValueError, match=r"against: every class has a z2 here, got None; name the class"):
         model(("a", "b", "c"), absent=None).near_boundary(2, of="a")
-    with pytest.raises(ValueError, match=r"near_boundary: 0 of 8 walks end decided 'dark'.*expected 2"):
-        model(generator=Slope(9, 5), pathology=4).near_boundary(2, of="dark")
+    still = model(generator=Slope(9, 9), pathology=4)  # of an image that z2 does not change
+    with pytest.raises(ValueError, match=r"near_boundary: 0 of 8 walks end decided 'bright'.*expected 2"):
+        still.near_boundary(2, of="bright")
+    two, said = model(generator=Slope(9, 5), pathology=4), "of, against: expected two different classes, got 'dark' and 'dark'"
+    for against in (None, "dark", 0):
+        with pytest.raises(ValueError, match=f"{said}; name another class in against"):
+            two.near_boundary(2, of="dark", against=against)
+    assert two.near_boundary(2, of="dark", against="bright").shape == (2, *SHAPE)

@@ -113,11 +113,16 @@ class AnatomyModel(GenerativeModel):
             (count, C, H, W) in [0, 1], decided `of`; a thousandth of the walk before, they are not.
 
         Raises:
-            ValueError: no class to start from, or too few walks whose ends are decided as they should.
+            ValueError: no class to start from, one that the walks lead to, or too few walks whose ends are decided as they
+                should.
         """
         end, start = self._classifier.index(of), self.absent if against is None else self._classifier.index(against)
         if start is None:
             raise ValueError("against: every class has a z2 here, got None; name the class where the walks start")
+        if start == end:
+            name = self._classifier.classes[end]
+            raise ValueError(f"of, against: expected two different classes, got {name!r} and {name!r}; name another class in "
+                             "against")  # fmt: skip
         low = self.sample(4 * count, target=start, seed=seed)
         noise = torch.randn(4 * count, self._pathology, generator=torch.Generator().manual_seed(seed + 1))
         high = self.realise(low, torch.full((4 * count,), end, device=self.device), noise.to(self.device))
