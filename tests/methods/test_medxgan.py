@@ -361,6 +361,12 @@ def test_impossible_numbers(name):
         make(**{name: 0})
 
 
+@pytest.mark.parametrize("restarts", [0, -1])
+def test_a_search_needs_a_start(restarts):
+    with pytest.raises(ValueError, match=f"restarts: expected at least 1, got {restarts}; leave it out for 3"):
+        make().invert(IMAGES, restarts=restarts)
+
+
 def test_an_unknown_absent_class_is_refused_and_a_name_is_kept():
     with pytest.raises(ValueError, match=r"target: expected one of 'dark', 'bright'.*got 'grey'"):
         make(absent="grey")

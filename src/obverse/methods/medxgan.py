@@ -206,9 +206,12 @@ class MedXGAN(LearnedExplainer):
 
         Raises:
             NotApplicable: the encoder's start without an encoder.
+            ValueError: no restarts.
         """
         image, before = self._before(image)
         restarts = self.restarts if restarts is None else restarts
+        if restarts < 1:
+            raise ValueError(f"restarts: expected at least 1, got {restarts}; leave it out for {self.restarts}")
         with self._no_trace("float32"):
             noise = self._query(image, before.argmax(1), seed).normal(restarts, self.model.normal_size)
             return self._search(image, noise, self.start if start is None else start)
