@@ -67,8 +67,9 @@ def test_samples_are_the_prior_of_a_class_and_depend_on_the_seed():
     assert torch.equal(present[:, :60], absent[:, :60]) and not absent[:, 60:].any()
     assert present.mean().item() == pytest.approx(0, abs=0.02) and present.std().item() == pytest.approx(1, abs=0.02)
     assert torch.equal(present, two.sample(500, target=1, seed=3))
-    with pytest.raises(ValueError, match="needs one of its 2 classes, got None"):
-        two.sample(1)
+    for ask in (lambda: two.sample(1), lambda: two.from_normal(torch.zeros(1, 100))):
+        with pytest.raises(ValueError, match="target: anatomy needs one of its 2 classes, got None; pass an index"):
+            ask()
 
 
 def test_what_the_encoder_says_of_other_classes_is_left_out():

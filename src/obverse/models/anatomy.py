@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from obverse.classifier import Classifier
-from obverse.explanation import NotApplicable
 from obverse.generative import GenerativeModel
 from obverse.networks.dcgan import Generator
 
@@ -141,9 +140,7 @@ class AnatomyModel(GenerativeModel):
         with torch.no_grad():
             return self._classifier.decide(self.decode(latent))
 
-    def _from_normal(self, normal: Tensor, target: Tensor | None) -> Tensor:
-        if target is None:
-            raise NotApplicable(f"target: {self.name} needs a class, got None; pass an index")
+    def _from_normal(self, normal: Tensor, target: Tensor) -> Tensor:
         blocks = sum(block is not None for block in self.blocks)
         latent = torch.cat([normal[:, self.anatomy], normal[:, self.anatomy.stop :].repeat(1, blocks)], 1)
         return latent * self.allowed(target)
