@@ -18,7 +18,7 @@ def l1_l2(image: Tensor, other: Tensor) -> Tensor:
     return difference.square().mean() + difference.abs().mean()
 
 
-def soft_l1(image: Tensor, other: Tensor, width: float) -> Tensor:
+def soft_l1(image: Tensor, other: Tensor, width: float = 0.02) -> Tensor:
     """Mean of sqrt(d^2 + width^2) - width over differences d: the L1 distance, but quadratic for |d| well below `width`.
 
     The plain distance (width 0) pulls a generator that changes nothing as hard as one that changes much, and with signs

@@ -102,6 +102,17 @@ def test_every_term_of_syce_equals_its_equation(i):
         assert losses[f"{name}_{i}"].item() == pytest.approx(value, rel=2e-4), name
 
 
+def test_the_identity_term_is_the_soft_distance_to_images_of_the_other_domain():
+    explainer = make(CyCE, identity=3.0)
+    (_, losses), _ = play(explainer)
+    real = batch().image.chunk(2)
+    for i in range(2):
+        kept = explainer.networks[f"generator_{i}"](real[1 - i])
+        change = (kept - real[1 - i]).double().flatten().tolist()
+        slow = sum(math.sqrt(d**2 + 0.02**2) - 0.02 for d in change) / len(change)
+        assert losses[f"identity_{i}"].item() == pytest.approx(3 * slow, rel=1e-4)
+
+
 def test_every_term_of_cyce_equals_its_equation():
     explainer = make(CyCE, **WEIGHTS)
     (player, losses), _ = play(explainer)

@@ -28,7 +28,7 @@ from obverse.batches import Step
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, Query
-from obverse.losses import class_loss, l1_each, l1_l2, real_loss, shared_change, weight_distance
+from obverse.losses import class_loss, l1_each, l1_l2, real_loss, shared_change, soft_l1, weight_distance
 from obverse.networks.critics import Critic
 from obverse.networks.translators import Norm, UNet
 from obverse.networks.two_headed import TwoHeaded
@@ -130,7 +130,7 @@ class _TwoDecisions(Translation):
         terms: dict[str, Tensor] = {}
         if self.identity > 0:
             kept = self._translated(i, real[1 - i])
-            terms[f"identity_{i}"] = self.identity * (kept - real[1 - i]).abs().mean()
+            terms[f"identity_{i}"] = self.identity * soft_l1(kept, real[1 - i])
         if self.noise > 0 and self.diversity > 0:
             other = self._translated(i, real[i], self._drawn(real[i], step))
             terms[f"diversity_{i}"] = self.diversity * shared_change(adversary, other, real[i])
