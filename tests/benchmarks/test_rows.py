@@ -11,6 +11,7 @@ import benchmarks.runner as runner
 import benchmarks.training as training
 from benchmarks.runner import first_of_each
 from benchmarks.table import Paper, Table, Training, Untrained, facts
+from benchmarks.tables import TABLES
 from benchmarks.tables.syce_digits import TABLE as SYCE
 from obverse.metrics.judges import JudgeSettings
 
@@ -143,6 +144,15 @@ def test_parts_that_nothing_fills_are_named():
     shop = training.Workshop({"cut": Untrained(method="reconstruction")}, None, {})
     with pytest.raises(ValueError, match="rows: expected one of cut, got 'cat'"):
         shop.make("cat", 0)
+
+
+@pytest.mark.parametrize(("name", "epsilon"), [("baselines-digits", 64), ("baselines-fashion", 72), ("c3lt-mnist-49", 64),
+                                                ("c3lt-fashion-46", 72)])  # fmt: skip
+def test_pgd_is_the_published_one_in_the_ball_of_its_table(name, epsilon, classifier):
+    shop = training.Workshop(TABLES[name].rows, classifier, {})
+    published, stopped = (shop.make(row, 0)[0] for row in ("PGD", "PGD, stopped at 0.6"))
+    assert (published.epsilon, published.confidence, published.patience) == (epsilon / 255, 1.0, 1000)
+    assert (stopped.epsilon, stopped.confidence, stopped.patience) == (epsilon / 255, 0.6, 50)
 
 
 def test_the_first_of_each_class_in_their_order(data):
