@@ -186,8 +186,13 @@ def hardware() -> dict[str, Any]:
 
 
 def text(result: dict[str, Any]) -> str:
-    """Return a table in Markdown: ours with intervals, the paper's figure beside."""
-    printed = {(p["ours"] or p["row"], p["metric"], p["direction"]): p["value"] for p in result["paper"]}
+    """Return a table in Markdown: ours with intervals, the papers' figures beside.
+
+    One printed for a metric by its key stands beside the first label of that metric in a row; others are controls.
+    """
+    printed: dict[tuple[str, str, str], list[str]] = {}
+    for p in result["paper"]:
+        printed.setdefault((p["ours"] or p["row"], p["metric"], p["direction"]), []).append(f"{p['value']:.4g}")
     lines = [
         "| explainer | seed | figure | direction | value | 95 % interval | n | paper |",
         "|---|---|---|---|---|---|---|---|",
@@ -195,9 +200,12 @@ def text(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         if "failed" in row:
             lines.append(f"| {row['row']} | {row['seed']} | failed: {row['failed']} | | | | | |")
+        first: dict[str, str] = {}
         for figure in row["figures"]:
-            names = [(row["row"], figure[key], figure["direction"]) for key in ("label", "metric")]
-            paper = next((f"{printed[name]:.4g}" for name in names if name in printed), "")
+            leads = first.setdefault(figure["metric"], figure["label"]) == figure["label"]
+            names = dict.fromkeys([figure["label"], *([figure["metric"]] if leads else [])])
+            values = [value for name in names for value in printed.get((row["row"], name, figure["direction"]), [])]
+            paper = "; ".join(values)
             low, high = figure["low"], figure["high"]
             interval = "" if low is None or high is None else f"{low:.4g} to {high:.4g}"
             lines.append(f"| {row['row']} | {row['seed']} | {figure['label']} | {figure['direction']} | "

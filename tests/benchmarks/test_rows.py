@@ -174,6 +174,31 @@ def test_a_printed_figure_is_in_our_unit():
     assert paper.value() == pytest.approx(0.188)
 
 
+def printed(metric: str, value: float, direction: str = "all") -> dict:
+    return {"row": "one", "ours": "", "metric": metric, "direction": direction, "value": value}
+
+
+def test_a_printed_figure_stands_beside_ours_and_not_beside_its_control():
+    row = {"row": "one", "seed": 0, "figures": [
+        {"metric": "confidence_drop", "label": label, "direction": direction, "value": 0.5, "low": 0.1, "high": None, "n": 3}
+        for direction in ("all", "3 -> 8") for label in ("confidence drop", "confidence drop, random (control)")
+    ]}  # fmt: skip
+    def papers(*figures):
+        lines = runner.text({"rows": [row], "paper": figures}).splitlines()[2:]
+        return [line.split("|")[8].strip() for line in lines]
+
+    assert papers() == ["", "", "", ""]
+    assert papers(printed("confidence_drop", 0.97)) == ["0.97", "", "", ""]
+    assert papers(printed("confidence drop, random (control)", 0.2)) == ["", "0.2", "", ""]
+    two = [printed("confidence drop", 0.97), printed("confidence drop", 0.91), printed("confidence_drop", 0.83, "3 -> 8")]
+    assert papers(*two) == ["0.97; 0.91", "", "0.83", ""]
+    assert papers(printed("confidence drop", 1.0), printed("confidence_drop", 2.0)) == ["1; 2", "", "", ""]
+
+
+def test_the_confidence_drops_of_medxgan_are_those_of_its_map():
+    assert {paper.metric for paper in TABLES["medxgan-brain"].paper} == {"confidence drop"}
+
+
 def test_weights_tell_two_trainings_apart(classifier):
     from obverse.baselines.cxplain import CXPlain
 
