@@ -38,7 +38,7 @@ def main() -> int:
         parser.error(f"--rows: {', '.join(sorted(unknown))}: {table.name} has the rows {', '.join(table.rows)}")
     result = runner.run(table, quick=arguments.quick, only=arguments.rows, again=arguments.again)
     sys.stdout.write(runner.text(result) + "\n")
-    return 1 if any("failed" in row for row in result["rows"]) else 0
+    return 1 if result["failed_again"] or any("failed" in row for row in result["rows"]) else 0
 
 
 if __name__ == "__main__":

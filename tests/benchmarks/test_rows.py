@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import benchmarks.__main__ as command
 import benchmarks.runner as runner
 import benchmarks.training as training
 from benchmarks.runner import first_of_each
@@ -105,6 +106,66 @@ def test_merged_rows_stand_in_the_tables_order(folders, monkeypatch):
     assert [row["row"] for row in merged["rows"]] == ["one", "two"]
 
 
+def test_two_processes_on_one_table_keep_each_others_rows(folders, monkeypatch):
+    both = table(one=Untrained(method="identity"), two=Untrained(method="random_map"))
+    evaluate = runner.evaluate
+
+    def meanwhile(explainer, *data, **options):
+        if explainer.name == "identity":
+            runner.run(both, only=["two"])  # as another process would
+        return evaluate(explainer, *data, **options)
+
+    monkeypatch.setattr(runner, "evaluate", meanwhile)
+    found = runner.run(both, only=["one"])
+    assert [row["row"] for row in found["rows"]] == ["one", "two"]
+    assert json.loads((folders / "results" / "tiny.json").read_text())["rows"] == json.loads(json.dumps(found["rows"]))
+    assert all(row["hardware"]["cores"] for row in found["rows"])
+
+
+def test_a_row_that_fails_leaves_a_good_one_of_the_file(folders, monkeypatch, capsys):
+    one = table(one=Untrained(method="identity"))
+    good = runner.run(one)["rows"]
+    monkeypatch.setattr(runner, "evaluate", lambda *_, **__: (_ for _ in ()).throw(MemoryError("too large")))
+    again = runner.run(one, again=True)
+    assert again["rows"] == good and again["failed_again"] == {"one, seed 0": "MemoryError: too large"}
+    assert "failed, its figures are from before: MemoryError: too large" in runner.text(again)
+    monkeypatch.setattr(command, "TABLES", {"tiny": one})
+    monkeypatch.setattr("sys.argv", ["benchmarks", "tiny", "--again"])
+    assert command.main() == 1 and "MemoryError" in capsys.readouterr().err
+
+
+def test_figures_are_kept_even_if_no_report_can_be_written(folders, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    one = table(one=Untrained(method="identity"))
+    monkeypatch.setattr("obverse.report.base.Report.save", full)
+    assert runner.run(one)["rows"][0]["failed"] == "OSError: no space left"
+    monkeypatch.setattr(runner, "evaluate", lambda *_, **__: pytest.fail("figures are cached"))
+    assert runner.run(one)["rows"][0]["figures"]
+
+
+def test_figures_of_other_code_are_not_taken(folders, monkeypatch):
+    one = table(one=Untrained(method="identity"))
+    runner.run(one)
+    calls, evaluate = [], runner.evaluate
+    monkeypatch.setattr(runner, "evaluate", lambda *data, **options: calls.append(1) or evaluate(*data, **options))
+    runner.run(one)
+    assert not calls and len(runner.sources()) == 12
+    monkeypatch.setattr(runner, "sources", lambda: "changed")
+    runner.run(one)
+    assert calls == [1]
+
+
+def test_named_rows_of_another_classifier_are_left_out(folders, classifier):
+    path = folders / "results" / "searches.json"
+    assert runner.named(path, classifier) == {}
+    mine = {"seconds": 1, "explains": classifier.fingerprint[:12]}
+    path.parent.mkdir()
+    path.write_text(json.dumps({"rows": {"mine": mine, "old": {"seconds": 2}, "other": {"explains": "0" * 12}}}))
+    assert runner.named(path, classifier) == {"mine": mine}
+
+
 def test_a_finished_run_is_taken_although_the_method_has_new_settings(folders):
     tiny = table(learned=Training(method="cxplain", settings={"cell": 8}, steps=2, batch_size=4, validate_every=2))
     before = runner.run(tiny)
@@ -184,7 +245,7 @@ def test_a_printed_figure_stands_beside_ours_and_not_beside_its_control():
         for direction in ("all", "3 -> 8") for label in ("confidence drop", "confidence drop, random (control)")
     ]}  # fmt: skip
     def papers(*figures):
-        lines = runner.text({"rows": [row], "paper": figures}).splitlines()[2:]
+        lines = runner.text({"rows": [row], "paper": figures, "failed_again": {}}).splitlines()[2:]
         return [line.split("|")[8].strip() for line in lines]
 
     assert papers() == ["", "", "", ""]
@@ -205,3 +266,25 @@ def test_weights_tell_two_trainings_apart(classifier):
     one, other = CXPlain(classifier, seed=0), CXPlain(classifier, seed=1)
     assert training.weights(one) == training.weights(CXPlain(classifier, seed=0)) != training.weights(other)
     assert isinstance(one.networks, nn.ModuleDict)
+
+
+def test_weights_of_parts_count_too(classifier, data):
+    from obverse.baselines.attribution import IntegratedGradients
+    from obverse.baselines.controls import AdversarialNoise, Reconstruction
+    from obverse.baselines.cxplain import CXPlain
+    from obverse.methods.xgem import XGEM
+    from obverse.models.vae import VAE
+
+    def parts(seed):
+        torch.manual_seed(seed)
+        inner = CXPlain(classifier, seed=seed)
+        return {
+            "noise": AdversarialNoise(classifier, inner),
+            "gradients": IntegratedGradients(classifier, inner, baseline="counterfactual"),
+            "reconstruction": Reconstruction(classifier, nn.Conv2d(1, 1, 1)),
+            "walk": XGEM(classifier, VAE(classifier.image_shape, width=2, latent_size=2, seed=seed)),
+        }
+
+    one, again, other = parts(0), parts(0), parts(1)
+    for name in one:
+        assert training.weights(one[name]) == training.weights(again[name]) != training.weights(other[name]), name
