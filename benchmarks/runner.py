@@ -61,8 +61,8 @@ def run(table: Table, *, quick: bool = False, only: Sequence[str] = (), again: b
         "table": table.name,
         "about": table.about,
         "data": {name: {"images": len(data), "notes": list(data.notes)} for name, data in splits.items()},
-        "classifier": {"training": facts(table.classifier), "test_accuracy": _accuracy(classifier, splits["test"])},
-        "second_classifier": None if second is None else {"test_accuracy": _accuracy(second, splits["test"])},
+        "classifier": {"training": facts(table.classifier), **accuracies(classifier, splits["test"])},
+        "second_classifier": None if second is None else accuracies(second, splits["test"]),
         "rows": [],
         "failed_again": {},
         "paper": [{**vars(paper), "value": paper.value()} for paper in table.paper],
@@ -253,6 +253,13 @@ def _file(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
 
 
-def _accuracy(classifier: Classifier, data: Dataset) -> float:
+def accuracies(classifier: Classifier, data: Dataset) -> dict[str, Any]:
+    """Return the share of images decided as labelled, that of each class, and the mean of these."""
     labels = torch.as_tensor(data.labels())
-    return statistics.fmean((classifier.posteriors(data).argmax(1) == labels).float().tolist())
+    right = (classifier.posteriors(data).argmax(1) == labels).double()
+    recall = {data.classes[k]: float(right[labels == k].mean()) for k in labels.unique().tolist()}
+    return {
+        "test_accuracy": float(right.mean()),
+        "balanced_test_accuracy": statistics.fmean(recall.values()),
+        "test_recall": recall,
+    }

@@ -14,6 +14,7 @@ from benchmarks.runner import first_of_each
 from benchmarks.table import Paper, Table, Training, Untrained, facts
 from benchmarks.tables import TABLES
 from benchmarks.tables.syce_digits import TABLE as SYCE
+from obverse.data.base import MemoryDataset, Sample
 from obverse.metrics.judges import JudgeSettings
 
 TINY = Training(method="classifier", settings={"architecture": "LeNet"}, steps=2, batch_size=8, validate_every=2)
@@ -258,6 +259,22 @@ def test_a_printed_figure_stands_beside_ours_and_not_beside_its_control():
 
 def test_the_confidence_drops_of_medxgan_are_those_of_its_map():
     assert {paper.metric for paper in TABLES["medxgan-brain"].paper} == {"confidence drop"}
+
+
+def test_accuracies_worked_by_hand():
+    class Fixed:
+        def posteriors(self, data):
+            return torch.tensor([[0.9, 0.1]] * 4 + [[0.2, 0.8]])
+
+    data = MemoryDataset(Sample(image=torch.zeros(5, 1, 4, 4), label=torch.tensor([0, 0, 0, 1, 1])), ["free", "defect"])
+    assert runner.accuracies(Fixed(), data) == {
+        "test_accuracy": 0.8, "balanced_test_accuracy": 0.75, "test_recall": {"free": 1.0, "defect": 0.5},
+    }  # fmt: skip
+
+
+def test_a_table_says_how_good_its_classifiers_are():
+    found = runner.run(table(one=Untrained(method="identity")))["classifier"]
+    assert found["balanced_test_accuracy"] == pytest.approx(sum(found["test_recall"].values()) / 2)
 
 
 def test_weights_tell_two_trainings_apart(classifier):
