@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import app, audits, confounder, embedding, evaluation, latents, runner, searches, sheet, speed
+from benchmarks import app, audits, compare, confounder, embedding, evaluation, latents, runner, searches, sheet, speed
 from benchmarks.tables import TABLES
 
 SCRIPTS = {
     "app": app.run,
     "audits": audits.run,
+    "compare": compare.run,
     "confounder": confounder.run,
     "embedding": embedding.run,
     "evaluation": evaluation.run,

@@ -159,8 +159,13 @@ class _Evaluation:
         if not report.failures:  # what failed is tried again
             write_json(kept, found)
         for ending in ("html", "json"):  # the JSON holds every image's figures, for obverse.compare
-            report.save(cache() / "reports" / self.table.name / f"{_file(name)}-{seed}.{ending}")
+            report.save(report_file(self.table, name, seed, ending))
         return found
+
+
+def report_file(table: Table, row: str, seed: int, ending: str) -> Path:
+    """Return where the report of a row is kept."""
+    return cache() / "reports" / table.name / f"{_file(row)}-{seed}.{ending}"
 
 
 def first_of_each(data: Dataset, count: int) -> Dataset:
