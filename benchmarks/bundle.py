@@ -11,6 +11,7 @@ from obverse.commands.runs import JudgeOptions
 from obverse.evaluation import evaluate
 from obverse.training import history_of
 
+FOLDERS, FILES = ("best", "classifier"), ("config.json", "run.json")
 MOST_WEIGHTS = 3_000_000  # bytes of safetensors
 
 
@@ -19,27 +20,41 @@ def bundle(run: Path, out: Path = BUNDLED) -> None:
 
     Args:
         run: the run folder of a trained explainer.
-        out: where it goes; what is there is replaced.
+        out: where it goes; what is there is replaced once the new one is whole.
 
     Raises:
+        FileNotFoundError: a run without weights, classifier or settings.
         ValueError: more weights than a package should carry.
     """
+    for name in (*FOLDERS, *FILES):
+        if not (run / name).exists():
+            raise FileNotFoundError(f"run: {run / name} is missing; pass the folder of a run that `obverse fit` has ended")
     weights = [*(run / "best").glob("*.safetensors"), *(run / "classifier").rglob("*.safetensors")]
     size = sum(path.stat().st_size for path in weights)
     if size > MOST_WEIGHTS:
         raise ValueError(
             f"run: expected at most {MOST_WEIGHTS} bytes of weights, {run} has {size}; train a smaller one"
         )
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    for name in ("best", "classifier"):
-        shutil.copytree(run / name, out / name)
-    for name in ("config.json", "run.json"):
-        shutil.copy(run / name, out / name)
-    opened = JudgeOptions().open(out)
-    report = evaluate(opened.explainer, opened.data, validation=opened.validation, reference=opened.train,
-                      history=history_of(run), metrics=SCORED, examples=0)  # fmt: skip
-    report.save(out / "report.json")
+    new, old = out.with_name(out.name + ".new"), out.with_name(out.name + ".old")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        for name in FOLDERS:
+            shutil.copytree(run / name, new / name)
+        for name in FILES:
+            shutil.copy(run / name, new / name)
+        opened = JudgeOptions().open(new)
+        report = evaluate(opened.explainer, opened.data, validation=opened.validation, reference=opened.train,
+                          history=history_of(run), metrics=SCORED, examples=0)  # fmt: skip
+        report.save(new / "report.json")
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    new.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -32,8 +33,9 @@ RESULTS = Path(__file__).parent / "results"
 def run(table: Table, *, quick: bool = False, only: Sequence[str] = (), again: bool = False) -> dict[str, Any]:
     """Return, and write to results/NAME.json after every row, the rows of a table for every seed.
 
-    Rows that are not run now are kept from the file, if they explain the same classifier. A row that fails is recorded
-    with its error, and the others go on. Figures are cached like trained networks.
+    Rows that are not run now are kept from the file, as it is by then, if they explain the same classifier. A row that
+    fails is recorded with its error, and the others go on; where the file has its figures these stay, and the error is
+    listed beside the rows. Figures are cached like trained networks.
 
     Args:
         table: the declaration.
@@ -53,16 +55,16 @@ def run(table: Table, *, quick: bool = False, only: Sequence[str] = (), again: b
     if table.second_classifier is not None:
         second, _ = train_classifier(table.second_classifier, splits["train"], splits["validation"], 1)
     path = RESULTS / f"{table.name}.json"
-    before = read_json(path)["rows"] if path.exists() and not quick else []
-    rows = {(row["row"], row["seed"]): row for row in before if row.get("explains") == classifier.fingerprint[:12]}
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
     evaluation = _Evaluation(table, classifier, second, splits, again=again or quick)
     result = {
         "table": table.name,
         "about": table.about,
         "data": {name: {"images": len(data), "notes": list(data.notes)} for name, data in splits.items()},
-        "classifier": {"training": facts(table.classifier), "test_accuracy": _accuracy(classifier, splits["test"])},
-        "second_classifier": None if second is None else {"test_accuracy": _accuracy(second, splits["test"])},
+        "classifier": {"training": facts(table.classifier), **accuracies(classifier, splits["test"])},
+        "second_classifier": None if second is None else accuracies(second, splits["test"]),
         "rows": [],
+        "failed_again": {},
         "paper": [{**vars(paper), "value": paper.value()} for paper in table.paper],
         "notes": list(table.notes),
         "versions": versions(),
@@ -75,10 +77,29 @@ def run(table: Table, *, quick: bool = False, only: Sequence[str] = (), again: b
             continue
         sys.stderr.write(f"{table.name}: {name}, seed {seed}\n")
         rows[name, seed] = evaluation.row(name, seed)
-        result |= {"rows": [rows[key] for key in order if key in rows]}
+        kept = {} if quick else {(row["row"], row["seed"]): row for row in stored(path, classifier)}
+        good = {key: row for key, row in kept.items() if "failed" not in row}
+        older = {key: row["failed"] for key, row in rows.items() if "failed" in row and key in good}
+        merged = kept | {key: row for key, row in rows.items() if key not in older}
+        result |= {
+            "rows": [merged[key] for key in order if key in merged],
+            "failed_again": {f"{name}, seed {seed}": error for (name, seed), error in older.items()},
+        }
         if not quick:
             write_json(path, result)
     return result
+
+
+def stored(path: Path, classifier: Classifier) -> list[dict[str, Any]]:
+    """Return the rows of a results file that explain this classifier; none where there is no file."""
+    rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
+    return [row for row in rows if row.get("explains") == classifier.fingerprint[:12]]
+
+
+def named(path: Path, classifier: Classifier) -> dict[str, dict[str, Any]]:
+    """Return the rows by name of a results file that keeps them so, those that explain this classifier."""
+    rows: dict[str, dict[str, Any]] = read_json(path)["rows"] if path.exists() else {}
+    return {name: row for name, row in rows.items() if row.get("explains") == classifier.fingerprint[:12]}
 
 
 class _Evaluation:
@@ -101,7 +122,7 @@ class _Evaluation:
         except Exception as error:  # one row's failure must not lose the others
             sys.stderr.write(traceback.format_exc())
             return known | {"failed": f"{type(error).__name__}: {error}", "figures": [], "skipped": {}, "failures": {},
-                            "minutes": round((time.monotonic() - began) / 60, 2)}  # fmt: skip
+                            "minutes": round((time.monotonic() - began) / 60, 2), "hardware": hardware()}  # fmt: skip
 
     def _figures(self, name: str, seed: int) -> dict[str, Any]:
         explainer, history = self.workshop.make(name, seed)
@@ -118,6 +139,7 @@ class _Evaluation:
             "explainer": explainer.describe(), "weights": weights(explainer), "metrics": self.table.metrics, "seed": seed,
             "data": [test.name, test.image_shape, len(test), [len(data) for data in self.splits.values()]],
             "second": None if self.second is None else self.second.fingerprint, "version": versions()["obverse"],
+            "sources": sources(),
         }  # fmt: skip
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:12]
         kept = cache() / "figures" / f"{self.table.name}-{_file(name)}-{digest}.json"
@@ -129,15 +151,21 @@ class _Evaluation:
             second_classifier=self.second, metrics=self.table.metrics or None, history=history,
             judges=cache() / "judges", seed=0,
         )  # fmt: skip
-        for ending in ("html", "json"):  # the JSON holds every image's figures, for obverse.compare
-            report.save(cache() / "reports" / self.table.name / f"{_file(name)}-{seed}.{ending}")
         found = {
             **trained, "images": len(test), "notes": notes, "evaluation_minutes": round((time.monotonic() - began) / 60, 2),
             "figures": figures(report), "skipped": report.skipped, "failures": report.failures,
+            "hardware": hardware(),
         }  # fmt: skip
         if not report.failures:  # what failed is tried again
             write_json(kept, found)
+        for ending in ("html", "json"):  # the JSON holds every image's figures, for obverse.compare
+            report.save(report_file(self.table, name, seed, ending))
         return found
+
+
+def report_file(table: Table, row: str, seed: int, ending: str) -> Path:
+    """Return where the report of a row is kept."""
+    return cache() / "reports" / table.name / f"{_file(row)}-{seed}.{ending}"
 
 
 def first_of_each(data: Dataset, count: int) -> Dataset:
@@ -172,6 +200,17 @@ def figures(report: Report) -> list[dict[str, Any]]:
     return content
 
 
+@functools.cache
+def sources() -> str:
+    """Return a digest of the code that decides figures: obverse's metrics, baselines, methods and search."""
+    root, digest = Path(obverse.data.__file__).parents[1], hashlib.sha256()
+    folders = [path for name in ("metrics", "baselines", "methods") for path in (root / name).rglob("*.py")]
+    for path in sorted([*folders, root / "search.py"]):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def hardware() -> dict[str, Any]:
     """Return what the figures were measured on."""
     capabilities = torch.cpu.get_capabilities()
@@ -186,8 +225,13 @@ def hardware() -> dict[str, Any]:
 
 
 def text(result: dict[str, Any]) -> str:
-    """Return a table in Markdown: ours with intervals, the paper's figure beside."""
-    printed = {(p["ours"] or p["row"], p["metric"], p["direction"]): p["value"] for p in result["paper"]}
+    """Return a table in Markdown: ours with intervals, the papers' figures beside.
+
+    One printed for a metric by its key stands beside the first label of that metric in a row; others are controls.
+    """
+    printed: dict[tuple[str, str, str], list[str]] = {}
+    for p in result["paper"]:
+        printed.setdefault((p["ours"] or p["row"], p["metric"], p["direction"]), []).append(f"{p['value']:.4g}")
     lines = [
         "| explainer | seed | figure | direction | value | 95 % interval | n | paper |",
         "|---|---|---|---|---|---|---|---|",
@@ -195,13 +239,18 @@ def text(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         if "failed" in row:
             lines.append(f"| {row['row']} | {row['seed']} | failed: {row['failed']} | | | | | |")
+        first: dict[str, str] = {}
         for figure in row["figures"]:
-            names = [(row["row"], figure[key], figure["direction"]) for key in ("label", "metric")]
-            paper = next((f"{printed[name]:.4g}" for name in names if name in printed), "")
+            leads = first.setdefault(figure["metric"], figure["label"]) == figure["label"]
+            names = dict.fromkeys([figure["label"], *([figure["metric"]] if leads else [])])
+            values = [value for name in names for value in printed.get((row["row"], name, figure["direction"]), [])]
+            paper = "; ".join(values)
             low, high = figure["low"], figure["high"]
             interval = "" if low is None or high is None else f"{low:.4g} to {high:.4g}"
             lines.append(f"| {row['row']} | {row['seed']} | {figure['label']} | {figure['direction']} | "
                          f"{figure['value']:.4g} | {interval} | {figure['n']} | {paper} |")  # fmt: skip
+    for name, error in result["failed_again"].items():
+        lines.append(f"| {name} | | failed, its figures are from before: {error} | | | | | |")
     return "\n".join(lines)
 
 
@@ -209,6 +258,13 @@ def _file(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
 
 
-def _accuracy(classifier: Classifier, data: Dataset) -> float:
+def accuracies(classifier: Classifier, data: Dataset) -> dict[str, Any]:
+    """Return the share of images decided as labelled, that of each class, and the mean of these."""
     labels = torch.as_tensor(data.labels())
-    return statistics.fmean((classifier.posteriors(data).argmax(1) == labels).float().tolist())
+    right = (classifier.posteriors(data).argmax(1) == labels).double()
+    recall = {data.classes[k]: float(right[labels == k].mean()) for k in labels.unique().tolist()}
+    return {
+        "test_accuracy": float(right.mean()),
+        "balanced_test_accuracy": statistics.fmean(recall.values()),
+        "test_recall": recall,
+    }

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 import obverse.data
-from benchmarks.runner import RESULTS, first_of_each, hardware
+from benchmarks.runner import RESULTS, first_of_each, hardware, named
 from benchmarks.table import Untrained
 from benchmarks.tables.syce_digits import TABLE
 from benchmarks.training import Workshop, train_classifier
-from obverse.checkpoint import read_json, write_json
+from obverse.checkpoint import write_json
 from obverse.runs import versions
 
 ROWS = {
@@ -30,12 +30,12 @@ PAPER = {"CEM": 68.34, "CVE": 0.0291}
 
 
 def run(*, quick: bool) -> dict[str, Any]:
-    """Measure, print, and write results/searches.json after every row; rows that are there are not measured again."""
+    """Measure, print, and write results/searches.json after every row; rows of the same classifier that are there stay."""
     splits = {name: obverse.data.open(TABLE.data, split=name) for name in ("train", "validation", "test")}
     classifier, _ = train_classifier(TABLE.classifier, splits["train"], splits["validation"], 0)
     shop = Workshop({name: row for name, (row, _, _) in ROWS.items()}, classifier, splits)
     path = RESULTS / "searches.json"
-    rows = read_json(path)["rows"] if path.exists() and not quick else {}
+    rows: dict[str, Any] = {}
     result = {
         "table": "searches",
         "about": "Seconds that the search baselines take for digits 3 and 8, all images at once.",
@@ -45,7 +45,7 @@ def run(*, quick: bool) -> dict[str, Any]:
         "hardware": hardware(),
     }
     for name, (_, count, target) in ROWS.items():
-        if name in rows:
+        if not quick and name in named(path, classifier):
             continue
         explainer, _ = shop.make(name, 0)
         image = first_of_each(splits["test"], (4 if quick else count) // 2)[:].image
@@ -57,8 +57,9 @@ def run(*, quick: bool) -> dict[str, Any]:
             "images": len(image), "wall seconds": round(wall, 2), "processor seconds": round(processor, 2),
             "threads": torch.get_num_threads(), "seconds an image": round(processor / len(image), 4),
             "target, seconds": target, "validity": round(float(found.valid.float().mean()), 4),
+            "explains": classifier.fingerprint[:12], "hardware": hardware(),
         }  # fmt: skip
         sys.stdout.write(f"{name}: {json.dumps(rows[name])}\n")
         if not quick:
-            write_json(path, result)
+            write_json(path, result | {"rows": named(path, classifier) | rows})
     return result

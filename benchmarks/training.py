@@ -146,14 +146,19 @@ class Workshop:
 
 
 def weights(explainer: Explainer) -> str:
-    """Return a digest of an explainer's trained networks; "" where it has none."""
+    """Return a digest of all networks that an explainer works with: its own, its parts' and the classifier's."""
     digest = hashlib.sha256()
-    if not isinstance(explainer, LearnedExplainer):
-        return ""
-    for name, value in sorted(explainer.networks.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for module in _networks(explainer):
+        for name, value in sorted(module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
+
+
+def _networks(explainer: Explainer) -> list[torch.nn.Module]:
+    parts = [getattr(explainer, field.name) for field in dataclasses.fields(explainer) if field.init]
+    inner = [network for part in parts if isinstance(part, Explainer) for network in _networks(part)]
+    return [*explainer._modules(), *inner]
 
 
 def _fit(job: Trainable, training: Training, train: Dataset, validation: Dataset, folder: Path, seed: int) -> History:

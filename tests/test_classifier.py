@@ -1,6 +1,7 @@
 """Every way into Classifier, what it says, and every message it refuses with."""
 
 import copy
+import hashlib
 
 import pytest
 import torch
@@ -213,6 +214,24 @@ def test_a_black_box_answers_and_has_no_gradient(convert):
     assert box.has_gradient is False and box.classes == ("a", "b", "c")
     assert not box.logits(IMAGE.clone().requires_grad_(True)).requires_grad
     torch.testing.assert_close(box.against_rest("a").posterior(IMAGE)[:, 1], module(IMAGE).softmax(1)[:, 0].detach())
+
+
+def test_black_boxes_are_told_apart_by_what_they_answer():
+    one, same, other = (
+        Classifier.black_box(lambda image, module=module: module(image), list("abc"), SHAPE)
+        for module in (Linear(3), Linear(3), Linear(3, seed=1))
+    )
+    assert one.fingerprint == one.fingerprint == same.fingerprint != other.fingerprint
+    assert one.against_rest("a").fingerprint == same.against_rest("a").fingerprint != other.against_rest("a").fingerprint
+
+
+def test_the_fingerprint_against_its_definition():
+    chosen = Classifier(Linear(3), list("abc"), SHAPE, mean=[0.5], std=[2.0])
+    digest = hashlib.sha256()
+    for name, value in sorted(chosen.module.state_dict().items()):
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    digest.update(b'["softmax", "logits", ["a", "b", "c"], "", [0.5], [2.0]]')
+    assert chosen.fingerprint == digest.hexdigest()
 
 
 def test_a_black_box_may_say_probabilities():

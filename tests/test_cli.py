@@ -106,7 +106,7 @@ def test_compare_and_audit(trained, tmp_path, capsys):
     assert names == {"cyce", "identity", "nearest"} and (tmp_path / "c" / "identity.html").exists()
     assert "Compared with cyce" in (tmp_path / "c" / "comparison.html").read_text()
     assert run("compare", trained / "cyce", "--baseline", "cxplain") == 1
-    assert "needs a network that is trained first" in capsys.readouterr().err
+    assert "which is trained first; train it with `obverse fit cxplain`" in capsys.readouterr().err
     assert run("compare", trained / "cyce", trained / "cyce") == 1
     assert "got the same name twice" in capsys.readouterr().err
     code = run("audit", trained / "cyce", "--baseline", "identity", "--images", 8, "--out", tmp_path / "audit.json")

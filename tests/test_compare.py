@@ -1,9 +1,11 @@
 import csv
+import hashlib
 import io
 import json
 
 import pytest
 import rich.console
+import torch
 
 from obverse.compare import compare
 from obverse.evaluation import evaluate
@@ -63,8 +65,48 @@ def test_equal_reports_differ_in_nothing(reports):
 def test_other_data_and_classifiers_are_said(reports):
     other = evaluate(Negative(corner_classifier(0.7)), corner_data(20), metrics=METRICS)
     found = compare({"one": reports["negative"], "two": other})
-    assert "The data differ" in found.notes[2] and "The classifier differ" in found.notes[3]
+    assert found.notes[2] == "Of other images than one, so neither paired with it nor among the common ones: two."
+    assert "The data differ" in found.notes[3] and "The classifier differ" in found.notes[4]
     assert len(compare(reports).notes) == 2
+
+
+def test_images_of_other_data_are_not_paired_by_their_numbers(reports):
+    data, classifier = corner_data(), corner_classifier()
+    first, last = (evaluate(Negative(classifier), data.subset(rows), metrics=METRICS)
+                   for rows in (range(12), range(12, 24)))  # fmt: skip
+    assert first.settings["data"]["digest"] != last.settings["data"]["digest"]  # name, split and size are the same
+    found = compare({"first": first, "again": first, "last": last})
+    cells = line(found, "L1 on [0, 1]").cells
+    assert cells["again"].pairs == 12 and cells["again"].difference == 0
+    assert cells["last"].pairs == 0 and cells["last"].difference is None
+    assert cells["last"].common is None and cells["last"].common_n == 0
+    assert cells["first"].common_n == cells["again"].common_n == int((first.values["validity (Val)"] == 1).sum())
+    assert line(compare({"first": first, "last": last}), "L1 on [0, 1]").cells["first"].common is None
+
+
+def test_figures_of_other_data_are_marked_beyond_both_intervals():
+    def of(digest, value, low, high):
+        row = Row(metric="l1", label="L1", question="?", direction="all", value=value, n=4, low=low, high=high, better="lower")
+        return Report(title=digest, rows=(row,), counts={}, settings={"data": {"digest": digest}},
+                      values={"L1": torch.full((4,), value)}, identity=torch.tensor([[k, 0, 1] for k in range(4)]))  # fmt: skip
+
+    base = of("a", 0.5, 0.4, 0.6)
+    for other, mark in ((of("b", 0.3, 0.2, 0.35), "better"), (of("b", 0.3, 0.2, 0.45), ""), (of("a", 0.3, 0.2, 0.45), "better")):
+        assert line(compare({"base": base, "other": other}), "L1").cells["other"].mark == mark
+
+
+def test_the_digest_is_of_all_images_in_their_order_whatever_the_batches(reports):
+    data, classifier = corner_data(), corner_classifier()
+
+    def digest(rows, **settings):
+        report = evaluate(Nothing(classifier), data.subset(rows), metrics=["l1"], **settings)
+        return report.settings["data"]["digest"]
+
+    whole = digest(range(24))
+    assert whole == digest(range(24), batch_size=5) == reports["nothing"].settings["data"]["digest"]
+    assert len({whole, digest(range(23, -1, -1)), digest([*range(23), 22])}) == 3
+    pixels = (data[:].image * 255).round().to(torch.uint8).numpy().tobytes()
+    assert whole == hashlib.sha256(pixels).hexdigest()[:16]
 
 
 def test_files_and_table(reports, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.table import Table, Training, Untrained
-from benchmarks.tables.baselines_digits import CONTROLS, MAPS, METRICS, NOTES, SEARCHES, columns, explaingan
+from benchmarks.tables.baselines_digits import CONTROLS, MAPS, METRICS, NOTES, SEARCHES, columns, explaingan, pgd
 
 LENET = Training(method="classifier", settings={"architecture": "LeNet"}, steps=1000, batch_size=64, validate_every=100)
 
@@ -15,10 +15,7 @@ TABLE = Table(
     second_classifier=LENET,
     rows={
         **CONTROLS,
-        "PGD": Untrained(method="pgd", settings={"epsilon": 72 / 255}),
-        "PGD, half the ball": Untrained(
-            method="pgd", settings={"epsilon": 36 / 255, "rate": 0.5 / 255}
-        ),
+        **pgd(72 / 255),
         **SEARCHES,
         "ExplainGAN": explaingan(0.1),
         "noise as large as CVE's change": Untrained(method="adversarial_noise", explainer="CVE"),

@@ -1,8 +1,9 @@
-"""Generated lesions: CX-GAN table 1's columns of CAM, Grad-CAM and CXPlain, and SyCE's of gradient, IG and BBMP."""
+"""Generated lesions: CX-GAN's columns of CAM, Grad-CAM and CXPlain, SyCE's of gradient, IG and BBMP, and C3LT's."""
 
 from __future__ import annotations
 
 from benchmarks.table import Paper, Row, Table, Training, Untrained
+from benchmarks.tables.baselines_digits import columns
 
 ROWS: dict[str, Row] = {
     "raw image": Untrained(method="raw_image"),
@@ -30,12 +31,19 @@ METRICS = (
     "transfer",
     "transfer_acc_a",
     "l1",
+    "l1_paper",
     "changed_share",
     "masked_ssim",
     "cout",
+    "aupc_target",
+    "aupc_source",
     "deletion",
     "insertion",
     "confidence_drop",
+    "frechet",
+    "kernel_distance",
+    "im1",
+    "im2",
     "iou",
     "dice",
     "average_precision",
@@ -83,6 +91,16 @@ def syce(row: str, ours: str, column: str) -> tuple[Paper, ...]:
 
 
 SYCE_ROWS = (("Gradient", "gradient"), ("IG", "IG"), ("GradCAM", "Grad-CAM"), ("BBMP", "BBMP"), ("MGen", "MGen"))
+SYCE_PAPERS = tuple(paper for row, ours in SYCE_ROWS for paper in syce(row, ours, "iou98+"))
+C3LT_PAPERS = tuple(paper for paper in columns("mnist") if (paper.ours or paper.row) in ROWS)
+SHARED = (
+    "C3LT's figures (tables 1 to 3) are of MNIST, those of SyCE (table S6, IoU of the 2 % highest pixels, and NCC) of brain "
+    "tumours: for the order of size only. Where a cell has several printed figures, C3LT's come first, then CX-GAN's, then "
+    "SyCE's.",
+    "PGD stops once the target has a posterior of 0.6; C3LT's takes all its steps.",
+    "CEM may darken pixels as well as brighten them (change: any), since here zero is no background, and has no autoencoder "
+    "term.",
+)
 NOTES = (
     "64 pixels and an amplitude of 2 noise deviations, where a threshold on the raw image does badly; CX-GAN's has 10, where "
     "it scores a Dice of 0.999, so its figures are of an easier task.",
@@ -100,8 +118,8 @@ TABLE = Table(
     second_classifier=CLASSIFIER,
     rows=ROWS,
     metrics=METRICS,
-    paper=(*cxgan("GradCAM", "Grad-CAM"), *cxgan("CXPlain", "CXPlain")),
-    notes=NOTES,
+    paper=(*C3LT_PAPERS, *cxgan("GradCAM", "Grad-CAM"), *cxgan("CXPlain", "CXPlain"), *SYCE_PAPERS),
+    notes=(*NOTES, *SHARED),
 )
 CAM = Table(
     name="baselines-lesions-cam",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.table import Paper, Row, Table, Training, Untrained
-from benchmarks.tables.baselines_digits import columns, explaingan
+from benchmarks.tables.baselines_digits import columns, explaingan, pgd
 from benchmarks.tables.syce_digits import DIGITS, LENET
 
 GAN = Training(method="gan", steps=8000, batch_size=64, validate_every=500, max_minutes=60)
@@ -34,6 +34,7 @@ def c3lt(settings: Mapping[str, Any], *, steps: int = 2500, minutes: float = 40)
 
 def rows(kappa: float, epsilon: float) -> dict[str, Row]:
     """Return the methods that C3LT is compared with, the slow ones on the first test images of each class."""
+    attacks = pgd(epsilon)
     return {
         "real images": Untrained(method="identity"),
         "C3LT": c3lt({}),
@@ -46,7 +47,8 @@ def rows(kappa: float, epsilon: float) -> dict[str, Row]:
         "CycleGAN": CYCLE,
         "CEM": Untrained(method="cem", autoencoder=True, test_count=128),
         "CVE": Untrained(method="cve", test_count=128),
-        "PGD": Untrained(method="pgd", settings={"epsilon": epsilon}, test_count=256),
+        "PGD": dataclasses.replace(attacks["PGD"], test_count=128),
+        "PGD, stopped at 0.6": dataclasses.replace(attacks["PGD, stopped at 0.6"], test_count=256),
     }
 
 

@@ -47,8 +47,8 @@ TABLE = Table(
         "seconds",
     ),
     paper=(
-        Paper(paper="medxgan", table="table_2_confidence_drop", row="medXGAN", column="mri+", metric="confidence_drop"),
-        Paper(paper="medxgan", table="table_2_confidence_drop", row="GradCAM", column="mri+", metric="confidence_drop",
+        Paper(paper="medxgan", table="table_2_confidence_drop", row="medXGAN", column="mri+", metric="confidence drop"),
+        Paper(paper="medxgan", table="table_2_confidence_drop", row="GradCAM", column="mri+", metric="confidence drop",
               ours="Grad-CAM"),
     ),
     notes=(

@@ -72,9 +72,12 @@ class AuditReport:
         return dataclasses.asdict(self) | {"checks": checks, "passed": self.passed}
 
     def lines(self) -> list[str]:
-        """Return the report as text, a line a check."""
+        """Return the report as text: two lines a check, what was found and what a pass means."""
         marks = {True: "pass", False: "FAIL", None: "not asked"}
-        return [f"{marks[check.passed]:>9}  {check.name}: {check.words}" for check in self.checks]
+        lines = []
+        for check in self.checks:
+            lines += [f"{marks[check.passed]:>9}  {check.name}: {check.words}", f"{'':>9}  {check.means}"]
+        return lines
 
 
 def audit(
@@ -182,14 +185,18 @@ def _randomised(
                                "rebuild")  # fmt: skip
 
     def similar(other: Explainer) -> float:
-        maps = [other.explain(part, target, seed=seed).attribution for part in found.image.split(64)]
-        return float(rank_correlation(found.attribution, torch.cat(maps)).mean())
+        answers = [other.explain(part, target, seed=seed) for part in found.image.split(64)]
+        asked = torch.cat([answer.asked for answer in answers])  # the others' maps are of no change
+        if not bool(asked.any()):
+            raise ValueError(f"the classifier to compare with already decides {target!r} for all {len(found)} images")
+        maps = torch.cat([answer.attribution for answer in answers])
+        return float(rank_correlation(found.attribution[asked], maps[asked]).mean())
 
     try:
         other = randomised(explainer.classifier, seed, found.image)
         value = similar(_rebind(explainer, other) if rebuild is None else rebuild(other))
         again = None if rebuild is None else similar(rebuild(explainer.classifier))
-    except ValueError as error:  # as for a black box, or where the randomised one never decides some class
+    except ValueError as error:  # as for a black box, or where the randomised one decides one class for all
         return _unasked(about, str(error))
     words = f"maps of the trained and the randomised classifier correlate by {value:.2f}"
     if again is not None:

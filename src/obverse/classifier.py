@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,7 +14,7 @@ from torch.nn import functional as F
 from obverse.checkpoint import load_tensors, read_json, save_folder
 from obverse.data.base import Dataset, check_images
 from obverse.explanation import NotApplicable
-from obverse.modules import fill, frozen, last_operation, own_architecture, program, reached
+from obverse.modules import digest_of, fill, frozen, last_operation, own_architecture, program, reached
 from obverse.networks.blocks import in_parts, memory_format
 
 Head = Literal["softmax", "multilabel"]
@@ -103,6 +101,7 @@ class Classifier:
         self._shift = torch.tensor(self.mean, device=device).view(1, -1, 1, 1)
         self._normalises = any(self.mean) or any(value != 1.0 for value in self.std)
         self._feature_layer: nn.Module | None = None
+        self._answers = b""  # of a black box, which has no weights to tell it apart
 
     # ------------------------------------------------------------------ what it says of images
 
@@ -216,14 +215,12 @@ class Classifier:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over sorted weight names and bytes, head, classes, view and normalisation."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.module.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        """SHA-256 over sorted weight names and bytes, head, classes, view and normalisation; and a black box's answers.
+
+        Those are its outputs, rounded to 4 decimals, for 8 images of noise that are always the same.
+        """
         facts = [self.head, self.outputs, list(self.classes), self.view, list(self.mean), list(self.std)]
-        digest.update(json.dumps(facts).encode())
-        return digest.hexdigest()
+        return digest_of(self.module, facts, self._answers)
 
     def save(self, folder: str | Path) -> None:
         """Write `classifier.json` and `weights.safetensors`, whole or not at all.
@@ -330,6 +327,8 @@ class Classifier:
         wrapped.has_gradient = False
         wrapped._setup(BlackBox(), classes, image_shape, "softmax", outputs, None, None, torch.device("cpu"))
         wrapped._probe()
+        noise = torch.rand(8, *image_shape, generator=torch.Generator().manual_seed(0))
+        wrapped._answers = (wrapped.module(noise).round(decimals=4) + 0.0).numpy().tobytes()  # without -0
         return wrapped
 
     # ------------------------------------------------------------------ inside

@@ -31,9 +31,9 @@ class Cell:
     Args:
         value, low, high, n: as in the report.
         difference, difference_low, difference_high: value - baseline over the images that both have, where the figure
-            is one of images.
+            is one of images and both are on the same data.
         pairs: how many images that is.
-        common: the mean over the images on which all compared reports are valid (C3LT section 4.1), or None.
+        common: the mean over the images on which all reports on the baseline's data are valid (C3LT section 4.1), or None.
         common_n: how many images that is.
         mark: "better" or "worse" than the baseline beyond the interval of the difference; without pairs, beyond both
             intervals of the values.
@@ -165,19 +165,22 @@ def compare(reports: Mapping[str, Report], *, baseline: str | None = None, seed:
     for name in names:
         for row in reports[name].rows:
             keys.setdefault((row.label, row.direction), row)
-    common = _common(reports)
+    data = _fact(reports[first], "data")
+    same = {name: report for name, report in reports.items() if _fact(report, "data") == data}
+    common = _common(same)
     lines = []
     for (label, direction), row in keys.items():
         cells = {}
         for name in names:
             own = next((r for r in reports[name].rows if (r.label, r.direction) == (label, direction)), None)
             if own is not None:
-                cells[name] = _cell(own, reports[name], reports[first] if name != first else None, common, seed)
+                cells[name] = _cell(own, reports[name], reports[first] if name != first else None,
+                                    common if name in same else None, seed)  # fmt: skip
         lines.append(Line(metric=row.metric, label=label, question=row.question, direction=direction, unit=row.unit,
                           better=row.better, cells=cells))  # fmt: skip
     order = {question: k for k, question in enumerate(dict.fromkeys(line.question for line in lines))}
     lines.sort(key=lambda line: order[line.question])
-    return Comparison(names=names, lines=tuple(lines), notes=_notes(reports, common), curves=_curves(names, reports),
+    return Comparison(names=names, lines=tuple(lines), notes=_notes(reports, common, first), curves=_curves(names, reports),
                       beside=_beside(names, reports))  # fmt: skip
 
 
@@ -205,10 +208,11 @@ def _beside(names: tuple[str, ...], reports: Mapping[str, Report]) -> dict[str, 
     return found
 
 
-def _cell(row: Row, report: Report, baseline: Report | None, common: set[tuple[int, ...]], seed: int) -> Cell:
+def _cell(row: Row, report: Report, baseline: Report | None, common: set[tuple[int, ...]] | None, seed: int) -> Cell:
+    """Return a report's figure; without `common` its images are others than the baseline's, and are not paired with them."""
     facts: dict[str, Any] = {"value": row.value, "low": row.low, "high": row.high, "n": row.n}
-    own = _by_image(report, row.label) if row.direction == "all" else None
-    if own is not None:
+    own = _by_image(report, row.label) if row.direction == "all" and common is not None else None
+    if own is not None and common is not None:
         some = [value for key, value in own.items() if key in common]
         facts |= {"common": sum(some) / len(some) if some else None, "common_n": len(some)}
     if baseline is None:
@@ -264,7 +268,9 @@ def _groups(report: Report, keys: list[tuple[int, ...]]) -> Tensor | None:
 
 
 def _common(reports: Mapping[str, Report]) -> set[tuple[int, ...]]:
-    """Return the answers that are valid in every report; empty if one does not know."""
+    """Return the answers that are valid in every report; empty if one does not know, or has nothing to share with."""
+    if len(reports) < 2:
+        return set()
     sets = []
     for report in reports.values():
         valid = _by_image(report, VALID)
@@ -272,9 +278,11 @@ def _common(reports: Mapping[str, Report]) -> set[tuple[int, ...]]:
     return set.intersection(*sets)
 
 
-def _notes(reports: Mapping[str, Report], common: set[tuple[int, ...]]) -> tuple[str, ...]:
+def _notes(reports: Mapping[str, Report], common: set[tuple[int, ...]], first: str) -> tuple[str, ...]:
     notes = ["Differences are paired by image; marked is what lies beyond the 95 % interval.",
              f"{len(common)} answers are valid in all reports (common)."]  # fmt: skip
+    if others := [name for name, report in reports.items() if _fact(report, "data") != _fact(reports[first], "data")]:
+        notes.append(f"Of other images than {first}, so neither paired with it nor among the common ones: {', '.join(others)}.")
     for what in ("data", "classifier"):
         seen = {name: _fact(report, what) for name, report in reports.items()}
         if len({str(value) for value in seen.values()}) > 1:
@@ -287,7 +295,7 @@ def _fact(report: Report, what: str) -> str:
     settings: Mapping[str, Any] = report.settings
     if what == "data":
         data = settings.get("data", {})
-        return f"{data.get('name')} {data.get('split')} {data.get('images')}"
+        return f"{data.get('name')} {data.get('split')} {data.get('images')} {data.get('digest', '')}".strip()
     return str(settings.get("explainer", {}).get("classifier"))[:12]
 
 

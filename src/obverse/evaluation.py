@@ -95,6 +95,7 @@ def evaluate(
     run.follow(answers)
     found, rows, values = run.results()
     settings = _settings(context, answers, precision) | {"classifier accuracy on these images": run.accuracy}
+    settings["data"]["digest"] = run.images.hexdigest()[:16]
     return Report(
         title=f"{explainer.name} on {data.name} {data.split}".strip(), rows=tuple(rows), counts=run.counts,
         skipped=run.skipped, failures=run.failures, settings=settings,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +21,17 @@ def networks_from(make: Callable[[], Mapping[str, nn.Module]], *, seed: int, dev
         networks = nn.ModuleDict(make())
     placed: nn.ModuleDict = networks.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return placed
+
+
+def digest_of(module: nn.Module, facts: Sequence[object], more: bytes = b"") -> str:
+    """Return the SHA-256 of a module's sorted weight names and bytes, of facts that JSON can hold, and of more bytes."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    digest.update(json.dumps(facts).encode())
+    digest.update(more)
+    return digest.hexdigest()
 
 
 def own_architecture(settings: dict[str, object], path: Path) -> nn.Module:

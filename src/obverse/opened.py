@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from obverse import data as sets
 from obverse.baselines import BASELINES, baseline
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset
 from obverse.explainer import Explainer, LearnedExplainer
 from obverse.generative import GenerativeModel
-from obverse.methods import METHODS, method
+from obverse.methods import LEARNED, METHODS, method
+from obverse.metrics.base import Context
+from obverse.metrics.judges import Autoencoders, JudgeSettings, judge
 
 
 @dataclass(kw_only=True)
@@ -59,23 +63,65 @@ class Opened:
     attributes: Classifier | None = None
 
 
-def make_baseline(name: str, opened: Opened) -> Explainer:
+def make_baseline(name: str, opened: Opened, judges: Path | None = None) -> Explainer:
     """Return a baseline for the classifier of a run; images it needs come from the training split.
 
+    Args:
+        name: of the baseline.
+        opened: the run.
+        judges: folder of the networks that judge realism, for a baseline that takes an autoencoder.
+
     Raises:
-        ValueError: an unknown name, or a baseline that needs a network of its own.
+        ValueError: an unknown name, a baseline that is trained first, or a part that is not there.
     """
     searches = name in METHODS and not issubclass(method(name), LearnedExplainer)
     kind = method(name) if searches else baseline(name)
-    parts: dict[str, Any] = {"reference": opened.train, "explainer": opened.explainer}
-    parts |= {} if opened.model is None else {"model": opened.model}
-    needed = [f for f in dataclasses.fields(kind) if f.init and not f.kw_only and f.name != "classifier"]
-    required = {f.name for f in needed if f.default is dataclasses.MISSING}
-    if required - set(parts) == {"model"}:
+    if name in LEARNED:
+        raise ValueError(f"baseline: expected one of {', '.join(_able(opened, judges))}, got {name!r}, which is trained "
+                         f"first; train it with `obverse fit {name}` and name its run folder")  # fmt: skip
+    parts = _parts(opened)
+    required, optional = _needs(kind)
+    if "autoencoder" in required | optional and judges is not None:
+        parts["autoencoder"], required = autoencoder(opened, judges), required | {"autoencoder"}
+    if "model" in required - set(parts):
         raise ValueError(f"baseline: {name} searches in a generative model, got none; train one with `obverse fit vae` and "
                          "pass its run folder as --model")  # fmt: skip
-    if issubclass(kind, LearnedExplainer) or not required <= set(parts):
-        able = ", ".join(key for key in BASELINES if key not in (name, "cxplain", "reconstruction"))
-        raise ValueError(f"baseline: {name} needs a network that is trained first, use it from Python; got {name!r}, "
-                         f"expected one of {able}")  # fmt: skip
+    if "autoencoder" in required - set(parts):
+        raise ValueError(f"baseline: expected one of {', '.join(_able(opened, judges))}, got {name!r}, which needs an "
+                         "autoencoder; pass the folder of the networks that judge realism as --judges")  # fmt: skip
     return kind(opened.explainer.classifier, **{key: parts[key] for key in required})
+
+
+def autoencoder(opened: Opened, judges: Path) -> nn.Module:
+    """Return the autoencoder of all classes that judges realism, from the folder or trained and kept there."""
+    context = Context(explainer=opened.explainer, data=opened.data, reference=opened.train, judges=judges)
+    return judge(Autoencoders, context, JudgeSettings()).networks["all"]
+
+
+def _parts(opened: Opened) -> dict[str, Any]:
+    """Return what a run has for the parts of baselines, by their names."""
+    parts: dict[str, Any] = {"reference": opened.train, "explainer": opened.explainer}
+    return parts if opened.model is None else parts | {"model": opened.model}
+
+
+def _needs(kind: type[Explainer]) -> tuple[set[str], set[str]]:
+    """Return the names of the parts, beside the classifier, that an explainer needs and of those that it can do without."""
+    parts = [f for f in dataclasses.fields(kind) if f.init and not f.kw_only and f.name != "classifier"]
+    required = {f.name for f in parts if f.default is dataclasses.MISSING}
+    return required, {f.name for f in parts} - required
+
+
+def _able(opened: Opened, judges: Path | None) -> list[str]:
+    """Return the names of the baselines that can be made for a run."""
+    found, parts = [], _parts(opened) | ({} if judges is None else {"autoencoder": nn.Identity()})
+    for name in BASELINES:
+        required, _ = _needs(baseline(name))
+        if name in LEARNED or not required <= set(parts):
+            continue
+        if "reference" not in required:  # which any classifier allows, and which costs a pass over the images
+            try:
+                baseline(name)(opened.explainer.classifier, **{key: parts[key] for key in required})
+            except (TypeError, ValueError):  # e.g. a map of a layer that the network does not have
+                continue
+        found.append(name)
+    return found

@@ -87,6 +87,30 @@ def test_a_map_of_the_image_does_not_change_with_the_weights_and_a_gradient_does
     assert "correlate by 1.00" in raw.words and "Adebayo" in raw.means
 
 
+@dataclass(eq=False, kw_only=True)
+class Asked(Explainer):
+    """Maps the image where something is asked, and noise elsewhere."""
+
+    name = "asked"
+    needs_gradient = False
+
+    def answer(self, query):
+        asked = (query.source != query.target).view(-1, 1, 1, 1)
+        return Answer(attribution=torch.where(asked, query.image, torch.rand_like(query.image)))
+
+
+def test_only_images_that_the_other_classifier_is_asked_about_count():
+    chosen = classifier()
+    check = audit(Asked(chosen), data(40), target="b").checks[0]
+    assert check.passed is False and check.value == pytest.approx(1.0)  # about half are decided "b" by the randomised one
+    always = classifier()
+    with torch.no_grad():
+        [layer for layer in always.module.modules() if isinstance(layer, nn.Linear)][-1].bias[1] += 1e3
+    check = audit(Asked(chosen), data(40), target="b", rebuild=lambda _: Asked(always)).checks[0]
+    assert check.passed is None and check.value is None
+    assert check.words.startswith("the classifier to compare with already decides 'b' for all ")
+
+
 def test_a_reconstruction_that_flips_decisions_fails():
     chosen = classifier()
     for module, passed in ((nn.Identity(), True), (nn.AvgPool2d(11, 1, 5), False)):
@@ -148,7 +172,9 @@ def test_the_report_is_json_and_lines():
     assert json.loads(json.dumps(report.to_dict()))["passed"] is False
     assert report.images == 10 and report.explainer == "raw_image"
     assert report.lines()[0].startswith("     FAIL  randomised weights: ")
-    assert report.lines()[3].startswith("not asked  transfer: ")
+    assert report.lines()[6].startswith("not asked  transfer: ")
+    assert report.lines()[1::2] == [f"           {check.means}" for check in report.checks]
+    assert all("passes" in line for line in report.lines()[1::2])
 
 
 def test_randomised_keeps_every_value_and_leaves_the_original():

@@ -6,7 +6,7 @@ from torch import nn
 
 from baselines.baseline_nets import SHAPE, Average, Convolutions, black_box, classifier, data, images, mixed, seeded
 from obverse.baselines import BASELINES, baseline
-from obverse.baselines.common import blur, contrast
+from obverse.baselines.common import blur, contrast, margin
 from obverse.baselines.controls import (
     AdversarialNoise,
     Identity,
@@ -19,6 +19,7 @@ from obverse.baselines.controls import (
 from obverse.baselines.pgd import PGD
 from obverse.classifier import WITHOUT_GRADIENT, Classifier
 from obverse.data.base import MemoryDataset, Sample
+from obverse.explainer import Query
 from obverse.explanation import NotApplicable
 
 
@@ -92,6 +93,25 @@ def test_adversarial_noise_matches_the_size_exactly_also_after_clipping():
     torch.testing.assert_close(size[0], size[1], rtol=0, atol=0.5 / 255)
     gain = found.posterior_after - found.posterior_before
     assert (gain.gather(1, found.target[:, None]) > 0).all()
+
+
+def test_adversarial_noise_is_the_furthest_of_all_radii_and_never_behind_the_first(monkeypatch):
+    chosen = classifier()
+    x = mixed(chosen, 12)
+    other = PGD(chosen, epsilon=0.05, rate=0.02, steps=10)
+    target = other.explain(x).target
+
+    def made(*radii):
+        monkeypatch.setattr("obverse.baselines.controls.RADII", radii)
+        found = AdversarialNoise(chosen, other).answer(Query(image=x, source=1 - target, target=target, seed=0,
+                                                             answer=torch.zeros_like(target)))  # fmt: skip
+        return found.counterfactual
+
+    one_by_one = torch.stack([margin(chosen.logits(made(radius)), target) for radius in (1.0, 2.0, 4.0, 8.0)])
+    best = made(1.0, 2.0, 4.0, 8.0)
+    torch.testing.assert_close(margin(chosen.logits(best), target), one_by_one.amax(0))
+    size = (other.explain(x).counterfactual - x).abs().flatten(1).mean(1)
+    torch.testing.assert_close((best - x).abs().flatten(1).mean(1), size, rtol=0, atol=1e-5)
 
 
 def test_adversarial_noise_of_nothing_is_nothing():

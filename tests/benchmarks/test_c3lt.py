@@ -53,6 +53,7 @@ def test_printed_figures_by_hand():
     assert printed["C3LT", "COUT"] == 0.948 and printed["CycleGAN", "COUT"] == 0.894
     assert printed["C3LT", "L1 on [-1, 1] (C3LT's scale)"] == 0.072
     assert printed["ExplainGAN", "validity (Val)"] == 0.997 and printed["CVE", "COUT, after each edit"] == -0.557
+    assert printed["ExplainGAN", "COUT, by the method's own mask"] == 0.927 and ("ExplainGAN", "COUT") not in printed
     assert printed["real images", "IM2, real images (floor)"] == pytest.approx(0.029)
     added = {(p.row, p.metric): p.value() for p in c3lt_ablation.TABLES[0].paper}
     assert added["cls", "COUT"] == 0.897 and added["cls+prox+cyc", "IM2"] == pytest.approx(0.038)

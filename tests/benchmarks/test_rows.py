@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+import benchmarks.__main__ as command
 import benchmarks.runner as runner
 import benchmarks.training as training
 from benchmarks.runner import first_of_each
 from benchmarks.table import Paper, Table, Training, Untrained, facts
+from benchmarks.tables import TABLES
 from benchmarks.tables.syce_digits import TABLE as SYCE
+from obverse.data.base import MemoryDataset, Sample
 from obverse.metrics.judges import JudgeSettings
 
 TINY = Training(method="classifier", settings={"architecture": "LeNet"}, steps=2, batch_size=8, validate_every=2)
@@ -104,6 +107,66 @@ def test_merged_rows_stand_in_the_tables_order(folders, monkeypatch):
     assert [row["row"] for row in merged["rows"]] == ["one", "two"]
 
 
+def test_two_processes_on_one_table_keep_each_others_rows(folders, monkeypatch):
+    both = table(one=Untrained(method="identity"), two=Untrained(method="random_map"))
+    evaluate = runner.evaluate
+
+    def meanwhile(explainer, *data, **options):
+        if explainer.name == "identity":
+            runner.run(both, only=["two"])  # as another process would
+        return evaluate(explainer, *data, **options)
+
+    monkeypatch.setattr(runner, "evaluate", meanwhile)
+    found = runner.run(both, only=["one"])
+    assert [row["row"] for row in found["rows"]] == ["one", "two"]
+    assert json.loads((folders / "results" / "tiny.json").read_text())["rows"] == json.loads(json.dumps(found["rows"]))
+    assert all(row["hardware"]["cores"] for row in found["rows"])
+
+
+def test_a_row_that_fails_leaves_a_good_one_of_the_file(folders, monkeypatch, capsys):
+    one = table(one=Untrained(method="identity"))
+    good = runner.run(one)["rows"]
+    monkeypatch.setattr(runner, "evaluate", lambda *_, **__: (_ for _ in ()).throw(MemoryError("too large")))
+    again = runner.run(one, again=True)
+    assert again["rows"] == good and again["failed_again"] == {"one, seed 0": "MemoryError: too large"}
+    assert "failed, its figures are from before: MemoryError: too large" in runner.text(again)
+    monkeypatch.setattr(command, "TABLES", {"tiny": one})
+    monkeypatch.setattr("sys.argv", ["benchmarks", "tiny", "--again"])
+    assert command.main() == 1 and "MemoryError" in capsys.readouterr().err
+
+
+def test_figures_are_kept_even_if_no_report_can_be_written(folders, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    one = table(one=Untrained(method="identity"))
+    monkeypatch.setattr("obverse.report.base.Report.save", full)
+    assert runner.run(one)["rows"][0]["failed"] == "OSError: no space left"
+    monkeypatch.setattr(runner, "evaluate", lambda *_, **__: pytest.fail("figures are cached"))
+    assert runner.run(one)["rows"][0]["figures"]
+
+
+def test_figures_of_other_code_are_not_taken(folders, monkeypatch):
+    one = table(one=Untrained(method="identity"))
+    runner.run(one)
+    calls, evaluate = [], runner.evaluate
+    monkeypatch.setattr(runner, "evaluate", lambda *data, **options: calls.append(1) or evaluate(*data, **options))
+    runner.run(one)
+    assert not calls and len(runner.sources()) == 12
+    monkeypatch.setattr(runner, "sources", lambda: "changed")
+    runner.run(one)
+    assert calls == [1]
+
+
+def test_named_rows_of_another_classifier_are_left_out(folders, classifier):
+    path = folders / "results" / "searches.json"
+    assert runner.named(path, classifier) == {}
+    mine = {"seconds": 1, "explains": classifier.fingerprint[:12]}
+    path.parent.mkdir()
+    path.write_text(json.dumps({"rows": {"mine": mine, "old": {"seconds": 2}, "other": {"explains": "0" * 12}}}))
+    assert runner.named(path, classifier) == {"mine": mine}
+
+
 def test_a_finished_run_is_taken_although_the_method_has_new_settings(folders):
     tiny = table(learned=Training(method="cxplain", settings={"cell": 8}, steps=2, batch_size=4, validate_every=2))
     before = runner.run(tiny)
@@ -145,6 +208,15 @@ def test_parts_that_nothing_fills_are_named():
         shop.make("cat", 0)
 
 
+@pytest.mark.parametrize(("name", "epsilon"), [("baselines-digits", 64), ("baselines-fashion", 72), ("c3lt-mnist-49", 64),
+                                                ("c3lt-fashion-46", 72)])  # fmt: skip
+def test_pgd_is_the_published_one_in_the_ball_of_its_table(name, epsilon, classifier):
+    shop = training.Workshop(TABLES[name].rows, classifier, {})
+    published, stopped = (shop.make(row, 0)[0] for row in ("PGD", "PGD, stopped at 0.6"))
+    assert (published.epsilon, published.confidence, published.patience) == (epsilon / 255, 1.0, 1000)
+    assert (stopped.epsilon, stopped.confidence, stopped.patience) == (epsilon / 255, 0.6, 50)
+
+
 def test_the_first_of_each_class_in_their_order(data):
     few = first_of_each(data, 3)
     labels = data.labels()
@@ -164,9 +236,72 @@ def test_a_printed_figure_is_in_our_unit():
     assert paper.value() == pytest.approx(0.188)
 
 
+def printed(metric: str, value: float, direction: str = "all") -> dict:
+    return {"row": "one", "ours": "", "metric": metric, "direction": direction, "value": value}
+
+
+def test_a_printed_figure_stands_beside_ours_and_not_beside_its_control():
+    row = {"row": "one", "seed": 0, "figures": [
+        {"metric": "confidence_drop", "label": label, "direction": direction, "value": 0.5, "low": 0.1, "high": None, "n": 3}
+        for direction in ("all", "3 -> 8") for label in ("confidence drop", "confidence drop, random (control)")
+    ]}  # fmt: skip
+    def papers(*figures):
+        lines = runner.text({"rows": [row], "paper": figures, "failed_again": {}}).splitlines()[2:]
+        return [line.split("|")[8].strip() for line in lines]
+
+    assert papers() == ["", "", "", ""]
+    assert papers(printed("confidence_drop", 0.97)) == ["0.97", "", "", ""]
+    assert papers(printed("confidence drop, random (control)", 0.2)) == ["", "0.2", "", ""]
+    two = [printed("confidence drop", 0.97), printed("confidence drop", 0.91), printed("confidence_drop", 0.83, "3 -> 8")]
+    assert papers(*two) == ["0.97; 0.91", "", "0.83", ""]
+    assert papers(printed("confidence drop", 1.0), printed("confidence_drop", 2.0)) == ["1; 2", "", "", ""]
+
+
+def test_the_confidence_drops_of_medxgan_are_those_of_its_map():
+    assert {paper.metric for paper in TABLES["medxgan-brain"].paper} == {"confidence drop"}
+
+
+def test_accuracies_worked_by_hand():
+    class Fixed:
+        def posteriors(self, data):
+            return torch.tensor([[0.9, 0.1]] * 4 + [[0.2, 0.8]])
+
+    data = MemoryDataset(Sample(image=torch.zeros(5, 1, 4, 4), label=torch.tensor([0, 0, 0, 1, 1])), ["free", "defect"])
+    assert runner.accuracies(Fixed(), data) == {
+        "test_accuracy": 0.8, "balanced_test_accuracy": 0.75, "test_recall": {"free": 1.0, "defect": 0.5},
+    }  # fmt: skip
+
+
+def test_a_table_says_how_good_its_classifiers_are():
+    found = runner.run(table(one=Untrained(method="identity")))["classifier"]
+    assert found["balanced_test_accuracy"] == pytest.approx(sum(found["test_recall"].values()) / 2)
+
+
 def test_weights_tell_two_trainings_apart(classifier):
     from obverse.baselines.cxplain import CXPlain
 
     one, other = CXPlain(classifier, seed=0), CXPlain(classifier, seed=1)
     assert training.weights(one) == training.weights(CXPlain(classifier, seed=0)) != training.weights(other)
     assert isinstance(one.networks, nn.ModuleDict)
+
+
+def test_weights_of_parts_count_too(classifier, data):
+    from obverse.baselines.attribution import IntegratedGradients
+    from obverse.baselines.controls import AdversarialNoise, Reconstruction
+    from obverse.baselines.cxplain import CXPlain
+    from obverse.methods.xgem import XGEM
+    from obverse.models.vae import VAE
+
+    def parts(seed):
+        torch.manual_seed(seed)
+        inner = CXPlain(classifier, seed=seed)
+        return {
+            "noise": AdversarialNoise(classifier, inner),
+            "gradients": IntegratedGradients(classifier, inner, baseline="counterfactual"),
+            "reconstruction": Reconstruction(classifier, nn.Conv2d(1, 1, 1)),
+            "walk": XGEM(classifier, VAE(classifier.image_shape, width=2, latent_size=2, seed=seed)),
+        }
+
+    one, again, other = parts(0), parts(0), parts(1)
+    for name in one:
+        assert training.weights(one[name]) == training.weights(again[name]) != training.weights(other[name]), name

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from obverse.compare import compare
+from obverse.evaluation import evaluate
 from obverse.explainer import Answer, Query
 from obverse.metrics.cost import PeakMemory, Seconds, affordable, process_peak
 from tiny import Negative, corner_classifier, corner_data
@@ -41,17 +43,30 @@ class Slow(Negative):
 
 def test_seconds_of_a_method_whose_time_is_known(clock):
     classifier, data = corner_classifier(), corner_data()
-    first, each = Seconds(budget=0.2)(Slow(classifier, clock=clock), data, classifier)
+    first, one, each = Seconds(budget=0.2)(Slow(classifier, clock=clock), data, classifier)
+    assert [row.label for row in (first, one, each)] == ["seconds, first explanation", "seconds, one image",
+                                                         "seconds per image"]  # fmt: skip
     assert first.value == pytest.approx(1.02) and first.n == 1
-    assert each.value == pytest.approx(0.02) and each.note == "50 images per second"
-    assert "batches of 6" in each.label  # a batch of 24 or 12 would take longer than the budget of 0.2 s
+    assert one.value == pytest.approx(0.02) and one.n == 1 and one.better == "lower" and one.unit == "s"
+    assert each.value == pytest.approx(0.02)
+    assert each.note == "batches of 6, 50 images per second"  # one of 24 or 12 would take longer than the budget of 0.2 s
     assert each.n == 6 and each.better == "lower" and each.unit == "s"
 
 
 def test_one_image_is_enough(clock):
     classifier, data = corner_classifier(), corner_data().subset([0])
-    first, each = Seconds(budget=4.0)(Slow(classifier, clock=clock), data, classifier)
-    assert first.value == pytest.approx(1.02) and each.value == pytest.approx(0.02) and each.n == 5
+    first, one, each = Seconds(budget=4.0)(Slow(classifier, clock=clock), data, classifier)
+    assert first.value == pytest.approx(1.02) and one.value == pytest.approx(0.02)
+    assert each.value == pytest.approx(0.02) and each.n == 5
+
+
+def test_batches_of_any_size_stand_on_one_line_of_a_comparison(clock):
+    classifier, data = corner_classifier(), corner_data()
+    quick, slow = (evaluate(Slow(classifier, clock=clock), data, metrics=["validity", Seconds(budget=budget)])
+                   for budget in (60.0, 0.2))  # fmt: skip
+    lines = [line for line in compare({"quick": quick, "slow": slow}).lines if line.metric == "seconds"]
+    assert [line.label for line in lines] == ["seconds, first explanation", "seconds, one image", "seconds per image"]
+    assert all(set(line.cells) == {"quick", "slow"} for line in lines)
 
 
 def test_slow_methods_are_measured_on_fewer_images(clock):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from obverse.explainer import Explainer
+from obverse.methods import LEARNED
 from obverse.settings import named
 
 BASELINES: dict[str, str] = {
@@ -26,9 +27,7 @@ BASELINES: dict[str, str] = {
     "cem": "obverse.baselines.cem:CEM",
     "cve": "obverse.baselines.cve:CVE",
     "nearest": "obverse.baselines.nearest:Nearest",
-    "cxplain": "obverse.baselines.cxplain:CXPlain",
-    "explaingan": "obverse.baselines.explaingan:ExplainGAN",
-    "mgen": "obverse.baselines.mgen:MGen",
+    **LEARNED,
 }
 """Name to "module:class"; classes are imported when asked for."""
 

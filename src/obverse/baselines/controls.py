@@ -163,16 +163,21 @@ class Reconstruction(Explainer):
         return [self.classifier.module, self.autoencoder]
 
 
+RADII = (1.0, 2.0, 4.0, 8.0)
+"""Of the balls in which adversarial noise is searched, in units of the mean absolute change to be matched."""
+
+
 @dataclass(eq=False, kw_only=True)
 class AdversarialNoise(Explainer):
     """Adversarial noise as large (L1) as another explainer's change: what imperceptible cheating earns.
 
-    Targeted sign-gradient ascent in the L-infinity ball whose radius is the mean absolute change to be matched, then
-    the noise is scaled until the two L1 norms are equal after clipping to [0, 1], or each of its pixels is at an end.
+    Targeted sign-gradient ascent in L-infinity balls whose radii are 1, 2, 4 and 8 times the mean absolute change to be
+    matched; the noise of each is scaled until the two L1 norms are equal after clipping to [0, 1], or each of its
+    pixels is at an end. Kept is, image by image, the one that leads furthest towards the target.
 
     Args:
         explainer: whose counterfactuals set the size.
-        steps: of the ascent.
+        steps: of each ascent.
 
     Raises:
         ValueError: an explainer of another classifier.
@@ -193,9 +198,20 @@ class AdversarialNoise(Explainer):
         """Return the image plus noise of the size of the explainer's change."""
         other = counterfactual_of(self.explainer, query, self.name)
         size = l1_each(other, query.image).view(-1, 1, 1, 1)
+        best, lead = query.image, torch.full((len(query.image),), -torch.inf, device=size.device)
+        for factor in RADII:
+            found = self._noisy(query, size, factor)
+            reached = margin(search_logits(self.classifier, found), query.target)
+            further = reached > lead
+            best, lead = torch.where(further.view_as(size), found, best), torch.maximum(lead, reached)
+        return Answer(counterfactual=best)
+
+    def _noisy(self, query: Query, size: Tensor, factor: float) -> Tensor:
+        """Return the image plus noise of L1 `size` (M, 1, 1, 1), found in a ball of `factor` times that radius."""
+        radius = factor * size
 
         def noisy(noise: Tensor, rows: Tensor) -> Tensor:  # noise in units of the ball's radius
-            return (query.image[rows] + size[rows] * noise).clamp(0, 1)
+            return (query.image[rows] + radius[rows] * noise).clamp(0, 1)
 
         def objective(noise: Tensor, rows: Tensor) -> Tensor:
             return -margin(search_logits(self.classifier, noisy(noise, rows)), query.target[rows])
@@ -204,8 +220,8 @@ class AdversarialNoise(Explainer):
             objective, torch.zeros_like(query.image), steps=self.steps, rate=2.5 / self.steps, update="sign",
             project=lambda noise, _: noise.clamp(-1, 1),
         )  # fmt: skip
-        change = size * found.value
-        return Answer(counterfactual=(query.image + _scale(query.image, change, size) * change).clamp(0, 1))
+        change = radius * found.value
+        return (query.image + _scale(query.image, change, size) * change).clamp(0, 1)
 
     def describe(self) -> dict[str, Any]:
         """Return the settings and the explainer whose change is matched."""

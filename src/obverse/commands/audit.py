@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from torch import nn
 
 from obverse.audit import audit
 from obverse.checkpoint import write_json
 from obverse.classifier import Classifier
 from obverse.commands.options import parse
-from obverse.commands.runs import JudgeOptions
+from obverse.commands.runs import JudgeOptions, beside
 from obverse.explainer import Explainer, LearnedExplainer
-from obverse.metrics.base import Context
-from obverse.metrics.judges import Autoencoders, JudgeSettings, judge
-from obverse.opened import Opened, make_baseline
+from obverse.opened import Opened, autoencoder
 from obverse.training import fit
 
 
@@ -35,7 +32,7 @@ class AuditOptions:
             fair, a quarter often suffices.
         batch_size: images a step of these trainings.
         judges: folder of the networks that judge realism; its autoencoder stands in for a reconstruction of methods that
-            keep none.
+            keep none, and is what the baselines cem and reconstruction take.
         out: where the findings go, as JSON; default nowhere.
     """
 
@@ -54,10 +51,12 @@ def run(arguments: list[str]) -> int:
     options = parse("audit", about, {"audit": AuditOptions, "judge": JudgeOptions}, arguments)
     chosen: AuditOptions = options["audit"]
     opened = options["judge"].open(chosen.run)
-    explainer: Explainer = opened.explainer if chosen.baseline is None else make_baseline(chosen.baseline, opened)
+    explainer: Explainer = opened.explainer
+    if chosen.baseline is not None:
+        explainer = beside(chosen.baseline, opened, chosen.judges)
     found = audit(
         explainer, opened.data, second_classifier=opened.second, attribute_classifier=opened.attributes,
-        autoencoder=None if chosen.judges is None else _autoencoder(explainer, opened, chosen.judges),
+        autoencoder=None if chosen.judges is None else autoencoder(opened, chosen.judges),
         rebuild=_rebuild(explainer, opened, chosen), images=chosen.images, seed=options["judge"].seed,
     )  # fmt: skip
     print("\n".join(found.lines()))
@@ -81,9 +80,3 @@ def _rebuild(explainer: Explainer, opened: Opened, chosen: AuditOptions) -> Call
         return fresh
 
     return train
-
-
-def _autoencoder(explainer: Explainer, opened: Opened, folder: Path) -> nn.Module:
-    """Return the autoencoder of all classes, from the folder or trained."""
-    context = Context(explainer=explainer, data=opened.data, reference=opened.train, judges=folder)
-    return judge(Autoencoders, context, JudgeSettings()).networks["all"]

@@ -10,11 +10,10 @@ import tyro
 from rich.console import Console
 
 from obverse.commands.options import parse
-from obverse.commands.runs import JudgeOptions
+from obverse.commands.runs import JudgeOptions, beside
 from obverse.compare import compare
 from obverse.evaluation import evaluate
 from obverse.explainer import Explainer
-from obverse.opened import make_baseline
 from obverse.training import history_of
 
 
@@ -26,7 +25,8 @@ class CompareOptions:
         runs: run folders of trained explainers of one classifier; differences are taken from the first.
         baseline: names of baselines beside them, e.g. identity pgd gradcam.
         metrics: names of the figures wanted; default all that apply.
-        judges: folder where the networks that judge realism are kept between evaluations.
+        judges: folder where the networks that judge realism are kept between evaluations; an autoencoder from there is
+            also what the baselines cem and reconstruction take.
         inception: safetensors file with the weights of Inception-v3, for distances on its features.
         out: folder for a report of each, and the comparison as HTML, JSON and CSV.
     """
@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
     explainers: dict[str, Explainer] = {str(folder.name): one.explainer for folder, one in zip(chosen.runs, opened)}
     if len(explainers) < len(opened):
         raise ValueError("runs: expected folders with different names, got the same name twice; rename one")
-    explainers |= {name: make_baseline(name, opened[0]) for name in chosen.baseline}
+    explainers |= {name: beside(name, opened[0], chosen.judges) for name in chosen.baseline}
     histories = {folder.name: history_of(folder) for folder in chosen.runs}
     reports = {}
     for name, explainer in explainers.items():

@@ -1,4 +1,4 @@
-"""obverse fit classifier | gan | vae | METHOD."""
+"""obverse fit classifier | gan | vae | METHOD | BASELINE."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from obverse.baselines import BASELINES
 from obverse.checkpoint import write_json
 from obverse.classification import ClassifierTraining
 from obverse.classifier import Classifier
@@ -14,7 +15,7 @@ from obverse.commands.options import FitOptions, parse, settings_of, values
 from obverse.data import match_labels
 from obverse.data.base import Dataset
 from obverse.explainer import LearnedExplainer
-from obverse.methods import METHODS, method
+from obverse.methods import LEARNED, METHODS, fitted
 from obverse.models import MODELS, load_model, model
 from obverse.models.scores import reconstruction
 from obverse.opened import DataOptions
@@ -23,9 +24,11 @@ from obverse.training import History, Trainable, fit
 HELP = """usage: obverse fit classifier [options]
        obverse fit MODEL [options]
        obverse fit METHOD [options]
+       obverse fit BASELINE [options]
 
 generative models: {models}
 methods: {methods}
+baselines that are trained: {baselines}
 
 `obverse fit METHOD --help` lists the options; every hyperparameter has the paper's value as its default. Methods that walk
 in a generative model take --model, the run folder of one.
@@ -82,15 +85,17 @@ class ObserverOptions:
 def run(arguments: list[str]) -> int:
     """Train a classifier or an explainer."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(HELP.format(models=", ".join(MODELS), methods=", ".join(METHODS)), end="")
+        print(HELP.format(models=", ".join(MODELS), methods=", ".join(METHODS), baselines=", ".join(LEARNED)), end="")
         return 0 if arguments else 2
     name, rest = arguments[0], arguments[1:]
     if name == "classifier":
         return _classifier(rest)
     if name in MODELS:
         return _model(name, rest)
-    if name not in METHODS:
-        known = ", ".join(["classifier", *METHODS, *MODELS])
+    if name in BASELINES and name not in LEARNED:
+        return _untrained(name)
+    if name not in METHODS and name not in LEARNED:
+        known = ", ".join(["classifier", *METHODS, *LEARNED, *MODELS])
         print(f"obverse fit: unknown method {name!r}; expected {known}", file=sys.stderr)
         return 2
     return _explainer(name, rest)
@@ -131,15 +136,13 @@ def _model(name: str, arguments: list[str]) -> int:
 
 
 def _explainer(name: str, arguments: list[str]) -> int:
-    kind = method(name)
+    kind = fitted(name)
     kinds = {"data": DataOptions, "classifier": ClassifierOptions, "fit": FitOptions, "settings": settings_of(kind)}
     walks = any(field.name == "model" for field in dataclasses.fields(kind))
     kinds |= {"model": ModelOptions} if walks else {}
     description = (kind.__doc__ or name).split("\n")[0]
     if not issubclass(kind, LearnedExplainer):
-        print(f"obverse fit: {name} needs no training; put it beside a run with obverse compare RUN --baseline {name}",
-              file=sys.stderr)  # fmt: skip
-        return 2
+        return _untrained(name)
     options = parse(f"fit {name}", description, kinds, arguments)
     chosen: ClassifierOptions = options["classifier"]
     classifier = chosen.load()
@@ -161,6 +164,12 @@ def _explainer(name: str, arguments: list[str]) -> int:
     view = {"against_rest": chosen.against_rest, "label": chosen.label}
     write_json(folder / "run.json", {"data": data.plain(), "view": view})
     return _said(history, folder, f"obverse evaluate {folder}")
+
+
+def _untrained(name: str) -> int:
+    print(f"obverse fit: {name} needs no training; put it beside a run with obverse compare RUN --baseline {name}",
+          file=sys.stderr)  # fmt: skip
+    return 2
 
 
 def _fit(job: Trainable, train: Dataset | None, validation: Dataset, options: FitOptions) -> History:

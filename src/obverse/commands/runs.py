@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from obverse.checkpoint import read_json
 from obverse.classifier import Classifier
 from obverse.data import match_labels
+from obverse.explainer import Explainer
 from obverse.methods import classifier_for, load
 from obverse.models import load_model
-from obverse.opened import DataOptions, Opened
+from obverse.opened import DataOptions, Opened, make_baseline
 
 
 @dataclass(kw_only=True)
@@ -49,3 +51,11 @@ class JudgeOptions:
         model = getattr(explainer, "model", None) if self.model is None else load_model(self.model)
         attributes = None if self.attribute_classifier is None else Classifier.load(self.attribute_classifier)
         return Opened(explainer, splits[self.split], splits["train"], splits["validation"], second, model, attributes)
+
+
+def beside(name: str, opened: Opened, judges: Path | None) -> Explainer:
+    """Return a baseline for the classifier of a run; what it has to do without is said on stderr."""
+    if name == "cem" and judges is None:
+        print("cem: runs without its autoencoder term; pass --judges, the folder of the networks that judge realism",
+              file=sys.stderr)  # fmt: skip
+    return make_baseline(name, opened, judges)

@@ -30,6 +30,13 @@ METHODS: dict[str, str] = {
 }
 """Name to "module:class"; classes are imported when asked for."""
 
+LEARNED: dict[str, str] = {
+    "cxplain": "obverse.baselines.cxplain:CXPlain",
+    "explaingan": "obverse.baselines.explaingan:ExplainGAN",
+    "mgen": "obverse.baselines.mgen:MGen",
+}
+"""Those of obverse.BASELINES that are trained first, and opened again like methods."""
+
 
 def method(name: str) -> type[Explainer]:
     """Return the class of a method.
@@ -41,10 +48,20 @@ def method(name: str) -> type[Explainer]:
     return found
 
 
+def fitted(name: str) -> type[Explainer]:
+    """Return the class of a method, or of a baseline that is trained first.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    found: type[Explainer] = named(METHODS | LEARNED, name, "method", "`obverse fit --help` lists them")
+    return found
+
+
 def load(
     folder: str | Path, classifier: Classifier | None = None, *parts: GenerativeModel | Classifier
 ) -> LearnedExplainer:
-    """Read a trained explainer of any method, from its own folder or from the run folder of `fit`.
+    """Read a trained explainer, a method or a baseline, from its own folder or from the run folder of `fit`.
 
     Args:
         folder: the folder.
@@ -57,7 +74,7 @@ def load(
         NotApplicable: of a method that is not trained.
     """
     folder = Path(folder)
-    found = method(str(saved(folder)[1]["method"]))
+    found = fitted(str(saved(folder)[1]["method"]))
     if not issubclass(found, LearnedExplainer):
         raise NotApplicable(f"load: {found.name} is not trained; make it with obverse.{found.__name__}(classifier)")
     if not parts and (folder / "model").is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -75,6 +76,7 @@ class Run:
         self.by_metric: dict[str, float] = {}
         self.times = {"explaining": 0.0, "measuring": 0.0, "probes": 0.0, "preparing": 0.0}
         self.accuracy: float | None = None
+        self.images = hashlib.sha256()  # of all images as 8-bit files would keep them, in their order
         self.began = time.perf_counter()
         self.fingerprint = context.classifier.fingerprint
 
@@ -107,6 +109,7 @@ class Run:
         self.most = answers * len(context.data)
         for batch in context.data.batches(context.batch_size, context.classifier.device):
             check_fields(batch, len(context.data.classes))
+            self.images.update((batch.image * 255).round().to(torch.uint8).cpu().contiguous().numpy().tobytes())
             began = time.perf_counter()
             explanation = context.explainer.explain(
                 batch.image, context.target, answers=answers, seed=context.seed, precision=precision
