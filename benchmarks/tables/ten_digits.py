@@ -15,7 +15,7 @@ TABLE = Table(
     second_classifier=LENET,
     rows={
         "Conditional SyCE": Training(
-            method="conditional_syce", settings=SETTINGS, steps=6000, batch_size=60, validate_every=500, max_minutes=120
+            method="conditional_syce", settings=SETTINGS, steps=3200, batch_size=60, validate_every=400, max_minutes=24
         ),
         "Conditional CyCE": Training(
             method="conditional_cyce", settings=SETTINGS, steps=6000, batch_size=60, validate_every=500, max_minutes=120
