@@ -18,7 +18,7 @@ TABLE = Table(
             method="conditional_syce", settings=SETTINGS, steps=3200, batch_size=60, validate_every=400, max_minutes=24
         ),
         "Conditional CyCE": Training(
-            method="conditional_cyce", settings=SETTINGS, steps=6000, batch_size=60, validate_every=500, max_minutes=120
+            method="conditional_cyce", settings=SETTINGS, steps=3200, batch_size=60, validate_every=400, max_minutes=24
         ),
     },
     metrics=("validity", "acc_a", "acc_s", "transfer", "all_pairs", "l1", "changed_share", "seconds"),
