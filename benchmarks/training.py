@@ -22,6 +22,7 @@ from obverse.explainer import Explainer, LearnedExplainer
 from obverse.methods import method
 from obverse.metrics.base import Context
 from obverse.metrics.judges import Autoencoders, JudgeSettings, judge
+from obverse.modules import digest_of
 from obverse.settings import restore
 from obverse.training import History, Trainable, fit, history_of
 
@@ -149,9 +150,7 @@ def weights(explainer: Explainer) -> str:
     """Return a digest of all networks that an explainer works with: its own, its parts' and the classifier's."""
     digest = hashlib.sha256()
     for module in _networks(explainer):
-        for name, value in sorted(module.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(digest_of(module, ()).encode())
     return digest.hexdigest()[:12]
 
 
