@@ -188,7 +188,7 @@ def slow_cem(explainer, x, target):
 def test_cem_against_the_released_algorithm_written_out(autoencoder):
     chosen = classifier(flat())
     explainer = CEM(chosen, autoencoder, gamma=1.0, searches=3, steps=25, patience=25, check_every=1, beta=0.02,
-                    constant=1.0)  # fmt: skip
+                    constant=1.0, precision="float32")  # fmt: skip
     x = mixed(chosen, 4) * 0.6
     asked = query(explainer, x)
     found, flips = explainer.answer(asked).counterfactual, 0
@@ -198,6 +198,20 @@ def test_cem_against_the_released_algorithm_written_out(autoencoder):
             flips += 1
             torch.testing.assert_close(found[row : row + 1], expected, rtol=0, atol=1e-5)
     assert flips >= 2
+
+
+def test_cem_in_bf16_finds_about_what_it_finds_in_float32_and_judges_in_float32():
+    chosen = classifier(flat())
+    x = mixed(chosen, 4) * 0.6
+    low, full = (CEM(chosen, Blur(), gamma=1.0, steps=60, beta=0.02, precision=precision).explain(x)
+                 for precision in ("bf16", "float32"))  # fmt: skip
+    assert low.valid.all() and full.valid.all()
+    assert low.difference.abs().mean() < 1.3 * full.difference.abs().mean()
+
+
+def test_cem_published_is_the_released_search():
+    made = CEM.published(classifier(flat()))
+    assert (made.constant, made.rate, made.searches, made.steps, made.precision) == (10.0, 0.01, 9, 1000, "float32")
 
 
 def test_cem_only_adds_unless_told_otherwise():

@@ -10,10 +10,11 @@ def test_it_has_as_many_numbers_as_the_published_digits_model():
     assert sum(parameter.numel() for parameter in Critic((1, 28, 28)).parameters()) == 204_961
 
 
+@pytest.mark.parametrize("hidden", [0, 8])
 @pytest.mark.parametrize("shape, levels", [((1, 28, 28), 3), ((3, 16, 24), 2), ((1, 7, 5), 3)])
-def test_one_logit_an_image_and_a_gradient_for_every_layer(shape, levels):
+def test_one_logit_an_image_and_a_gradient_for_every_layer(shape, levels, hidden):
     torch.manual_seed(0)
-    critic = Critic(shape, width=4, levels=levels)
+    critic = Critic(shape, width=4, levels=levels, hidden=hidden)
     image = torch.rand(3, *shape, requires_grad=True)
     logit = critic(image)
     assert logit.shape == (3,)
@@ -21,6 +22,18 @@ def test_one_logit_an_image_and_a_gradient_for_every_layer(shape, levels):
     for name, parameter in critic.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
     assert image.grad.abs().flatten(1).sum(1).min() > 0
+
+
+@pytest.mark.parametrize("hidden, alone", [(0, True), (16, False)])
+def test_only_a_hidden_layer_lets_far_apart_places_depend_on_each_other(hidden, alone):
+    torch.manual_seed(0)
+    critic = Critic((1, 32, 32), width=4, levels=2, hidden=hidden).double()
+    none, first, second = (torch.rand(1, 1, 32, 32).double() for _ in range(3))
+    first[:, :, 6:], second[:, :, :-6] = none[:, :, 6:], none[:, :, :-6]
+    both = first.clone()
+    both[:, :, -6:] = second[:, :, -6:]
+    gap = critic(both) - critic(first) - critic(second) + critic(none)
+    assert bool(gap.abs().max() < 1e-9) is alone
 
 
 def test_images_are_judged_alone():

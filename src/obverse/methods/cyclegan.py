@@ -76,7 +76,7 @@ class _Cycle(LearnedExplainer):
         width, depth, refine, residual, norm, slope: of the generators (see `UNet`).
         noise: numbers that choose among the answers of a generator (see `UNet`).
         diversity: lambda of what two answers to an image have in common, where there is noise.
-        critic_width, critic_levels: see `Critic`.
+        critic_width, critic_levels, critic_hidden: see `Critic`.
         shrink: side of the blocks of pixels that the networks work on as channels; 2 costs a quarter, for large images.
         augment: random geometry of the training images.
         seed: of the initial weights.
@@ -111,6 +111,7 @@ class _Cycle(LearnedExplainer):
     diversity: float = 0.0
     critic_width: int = 16
     critic_levels: int = 3
+    critic_hidden: int = 64
     shrink: int = 1
     augment: Augment = field(default_factory=Augment)
     seed: int = 0
@@ -149,8 +150,10 @@ class _Cycle(LearnedExplainer):
         return network
 
     def _new_critic(self) -> Critic:
-        shape = self.classifier.image_shape
-        return Critic(shape, width=self.critic_width, levels=self.critic_levels, shrink=self.shrink)
+        return Critic(
+            self.classifier.image_shape, width=self.critic_width, levels=self.critic_levels, shrink=self.shrink,
+            hidden=self.critic_hidden,
+        )  # fmt: skip
 
     def _noise_of(self, i: int) -> int:
         return self.noise

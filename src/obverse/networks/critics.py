@@ -19,10 +19,13 @@ class Critic(nn.Module):
         width: channels of the first level; level l has (l + 1) * width.
         levels: halvings.
         shrink: side of the blocks of pixels that it works on as channels, so that no pixel is lost; it divides the sides.
+        hidden: numbers of a layer between the features and the logit; 0 is none, as released. Without one the logit is a
+            sum over places further apart than the convolutions see, so that half a finding in each of two places looks
+            like a whole one in either.
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], *, width: int = 32, levels: int = 3, shrink: int = 1
+        self, image_shape: tuple[int, int, int], *, width: int = 32, levels: int = 3, shrink: int = 1, hidden: int = 0
     ) -> None:
         super().__init__()
         self.shrink, channels, height, side = shrink, image_shape[0] * shrink**2, *(s // shrink for s in image_shape[1:])
@@ -32,7 +35,8 @@ class Critic(nn.Module):
             self.layers.append(nn.Conv2d(channels, outer, 3, padding=1))
             self.layers.append(nn.Conv2d(outer, outer, 3, stride=2, padding=1))
             channels, height, side = outer, -(-height // 2), -(-side // 2)
-        self.out = nn.Linear(channels * height * side, 1)
+        self.hidden = nn.Linear(channels * height * side, hidden) if hidden else None
+        self.out = nn.Linear(hidden or channels * height * side, 1)
         glorot(self)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -40,7 +44,10 @@ class Critic(nn.Module):
         x = to_blocks(image, self.shrink)
         for layer in self.layers:
             x = layer(F.leaky_relu(x, 0.3))
-        logit: Tensor = self.out(x.flatten(1)).squeeze(1)
+        x = x.flatten(1)
+        if self.hidden is not None:
+            x = F.leaky_relu(self.hidden(x), 0.3)
+        logit: Tensor = self.out(x).squeeze(1)
         return logit
 
 
