@@ -16,8 +16,8 @@ TABLE = Table(
     classifier=LENET,
     second_classifier=LENET,
     rows={
-        "SyCE": Training(method="syce", settings=RATES, steps=2600, batch_size=64, max_minutes=45),
-        "CyCE": Training(method="cyce", settings=RATES, steps=2600, batch_size=64, max_minutes=45),
+        "SyCE": Training(method="syce", settings=RATES, steps=4000, batch_size=64, max_minutes=45),
+        "CyCE": Training(method="cyce", settings=RATES, steps=4000, batch_size=64, max_minutes=45),
     },
     metrics=(
         "validity",
