@@ -13,12 +13,13 @@ TABLE = Table(
     about="Generated lesions: does the map find the disc, does the counterfactual lose it and leave the rest alone?",
     data="lesions",
     size=128,
-    classifier=dataclasses.replace(CLASSIFIER, settings={**CLASSIFIER.settings, "stride": 2}, steps=400),
+    classifier=dataclasses.replace(CLASSIFIER, settings={**CLASSIFIER.settings, "stride": 2}, steps=1200),
+    counts={"validation": 600},
     rows={
         "nothing": Untrained(method="identity"),
         "raw image": Untrained(method="raw_image"),
         "CX-GAN integrated": Training(
-            method="cxgan", settings=DEEP, steps=6000, batch_size=16, validate_every=250, max_minutes=60
+            method="cxgan", settings=DEEP, steps=4600, batch_size=16, validate_every=400, max_minutes=60
         ),
         "CX-GAN cascaded": Training(
             method="cxgan_cascaded", settings=DEEP, steps=4400, batch_size=16, validate_every=200, max_minutes=60

@@ -115,6 +115,23 @@ def test_noise_is_seen_as_constant_channels():
     torch.testing.assert_close(network.raw(image), network.raw(image, torch.full((3, 2), 0.5)))
 
 
+def test_noise_can_be_laid_over_the_image_as_a_grid():
+    torch.manual_seed(0)
+    network, image = UNet(1, width=4, noise=4, grid=True), torch.rand(3, 1, 8, 8)
+    plain = UNet(2, width=4)
+    plain.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("out.")}, strict=False)
+    noise = torch.rand(3, 4)
+    channel = noise.view(3, 1, 2, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    by_hand = network.out(features(plain, torch.cat([image, channel], 1)))
+    torch.testing.assert_close(network.raw(image, noise), by_hand)
+    torch.testing.assert_close(network.raw(image), network.raw(image, torch.full((3, 4), 0.5)))
+
+
+def test_a_grid_of_noise_is_square():
+    with pytest.raises(ValueError, match="expected a square number for a grid, got 5"):
+        UNet(1, noise=5, grid=True)
+
+
 def features(network, image):
     """What enters the last layer."""
     caught = []

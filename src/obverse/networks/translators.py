@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Literal
 
 import torch
@@ -29,22 +30,26 @@ class UNet(nn.Module):
             features are upsampled from half the resolution.
         residual: whether the network predicts the change and starts as the identity, instead of the whole image.
         noise: numbers an image that say which of several answers to give; each is seen as a constant channel.
+        grid: whether these are laid over the image as a square grid instead, so that places differ; their count is a square.
         slope: of the ReLUs below 0; above 0 none can die, which without a norm and at high rates they do.
         shrink: side of the blocks of pixels that the network works on as channels: 2 costs a quarter, for large images.
     """
 
     def __init__(
         self, channels: int, *, width: int = 16, depth: int = 2, norm: Norm = "affine", refine: bool = False,
-        residual: bool = False, noise: int = 0, slope: float = 0.0, shrink: int = 1,
+        residual: bool = False, noise: int = 0, grid: bool = False, slope: float = 0.0,
+        shrink: int = 1,
     ) -> None:
         super().__init__()
-        self.factor, self.adds, self.noise, self.shrink = shrink * 2**depth, residual, noise, shrink
+        if grid and math.isqrt(noise) ** 2 != noise:
+            raise ValueError(f"noise: expected a square number for a grid, got {noise}; 64 is a grid of 8 x 8")
+        self.factor, self.adds, self.noise, self.grid, self.shrink = shrink * 2**depth, residual, noise, grid, shrink
         channels *= shrink**2
         def block(inner: int, outer: int) -> nn.Sequential:
             return _block(inner, outer, norm, slope)
 
         widths = [width * 2**level for level in range(depth + 1)]
-        self.stem = nn.Sequential(block(channels + noise, width), block(width, width))
+        self.stem = nn.Sequential(block(channels + (bool(noise) if grid else noise), width), block(width, width))
         self.down = nn.ModuleList(block(a, b) for a, b in itertools.pairwise(widths))
         self.residual = nn.ModuleList(
             nn.Sequential(*(block(b, b) for _ in range(3))) for b in widths[1:]
@@ -80,7 +85,7 @@ class UNet(nn.Module):
         x = to_blocks(image, self.shrink)
         if self.noise:  # not negative: the first block starts with a ReLU
             given = image.new_full((len(image), self.noise), 0.5) if noise is None else noise.to(image.dtype)
-            x = torch.cat([x, given[:, :, None, None].expand(-1, -1, *x.shape[-2:])], 1)
+            x = torch.cat([x, self._laid(given, x.shape[-2], x.shape[-1])], 1)
         x = self.stem(x)
         skips = [x]
         for down, residual in zip(self.down, self.residual):
@@ -94,6 +99,12 @@ class UNet(nn.Module):
         if self.refine is not None:
             x = self.refine(x)
         return from_blocks(self.out(x).float(), self.shrink)
+
+    def _laid(self, noise: Tensor, height: int, width: int) -> Tensor:
+        if not self.grid:
+            return noise[:, :, None, None].expand(-1, -1, height, width)
+        side = math.isqrt(self.noise)
+        return F.interpolate(noise.view(-1, 1, side, side), (height, width), mode="nearest")
 
 
 def _block(inner: int, outer: int, norm: Norm, slope: float) -> nn.Sequential:
