@@ -15,7 +15,7 @@ from obverse.methods.cyclegan import CXGAN, CXGANCascaded, CycleGAN
 from obverse.training import fit
 from tiny_core import SHAPE, bright_classifier, bright_data
 
-SMALL = {"width": 4, "depth": 2, "critic_width": 3, "critic_levels": 2, "seed": 2}
+SMALL = {"width": 4, "depth": 2, "critic_width": 3, "critic_levels": 2, "diversity": 0.0, "seed": 2}
 KINDS = [CycleGAN, CXGAN, CXGANCascaded]
 
 
@@ -115,7 +115,7 @@ def test_the_second_term_of_eq_9_by_hand():
     assert play(explainer)[0][1]["cycle_0"].item() == pytest.approx((xf + m(xf) - healthy).abs().mean().item(), rel=1e-5)
     soft = play(make(noise=0, cycle=1.0))[0][1]["cycle_0"].item()
     distance = (xf + m(xf) - healthy).double()
-    assert soft == pytest.approx(((distance**2 + 0.02**2) ** 0.5 - 0.02).mean().item(), rel=1e-4)
+    assert soft == pytest.approx(((distance**2 + 0.005**2) ** 0.5 - 0.005).mean().item(), rel=1e-4)
     # and the map on a healthy image is what the identity term asks to vanish
     identity = play(explainer)[0][1]["identity_0"].item()
     assert identity == pytest.approx(5 * m(healthy).abs().mean().item(), rel=1e-5)
@@ -190,7 +190,7 @@ def test_the_diversity_term_compares_two_draws():
     assert len(losses) == 7 and "diversity_0" in losses  # the map has no noise
     numbers = step()
     numbers.uniform(torch.empty(4, 6))
-    one, other = (numbers.uniform(torch.empty(2, 4)) for _ in range(2))  # generator_1 draws none in between
+    one, other = (numbers.uniform(torch.empty(2, explainer.noise)) for _ in range(2))  # generator_1 draws none in between
     f, x = explainer.networks["generator_0"], batch().image[:2]
     assert losses["diversity_0"].item() == pytest.approx(0.5 * shared_change(f(x, one), f(x, other), x).item(), rel=1e-4)
 
@@ -275,7 +275,8 @@ def test_a_healthy_image_is_answered_by_the_other_generator(kind, images):
     explanation = explainer.explain(images, seed=4)
     noise = None
     if explainer.noise:
-        noise = torch.special.ndtr(torch.randn(4, generator=torch.Generator().manual_seed(4 * 1_000_003))).expand(4, -1)
+        numbers = torch.Generator().manual_seed(4 * 1_000_003)
+        noise = torch.special.ndtr(torch.randn(explainer.noise, generator=numbers)).expand(4, -1)
     made = explainer.networks["generator_0"](images[::2], noise).detach()
     torch.testing.assert_close(explanation.counterfactual[::2], made, rtol=0, atol=0.51 / 255)
     torch.testing.assert_close(explanation.attribution[::2], (made - images[::2]).abs())
@@ -304,7 +305,7 @@ def test_the_diseased_class_may_be_the_first(images):
     change = explainer.networks["generator_0"].raw(images[::2]).detach()
     explanation = explainer.explain(images)
     torch.testing.assert_close(explanation.attribution[::2], change.abs())
-    assert explainer.networks["generator_1"].noise == 4 and explainer.networks["generator_0"].noise == 0
+    assert explainer.networks["generator_1"].noise == 64 and explainer.networks["generator_0"].noise == 0
 
 
 # ---------------------------------------------------------------------- settings and refusals
@@ -344,7 +345,7 @@ def test_images_are_augmented():
 
 
 @pytest.mark.parametrize("kind, settings", [
-    (CycleGAN, {"classifier_weight": 1.0, "norm": "affine"}), (CXGAN, {"diseased": "dark", "noise": 2, "pool": 7}),
+    (CycleGAN, {"classifier_weight": 1.0, "norm": "affine"}), (CXGAN, {"diseased": "dark", "noise": 4, "pool": 7}),
     (CXGANCascaded, {"first": 0.4, "augment": Augment(shift=0.1)}),
 ])  # fmt: skip
 def test_saved_and_loaded_it_answers_alike(kind, settings, images, tmp_path):

@@ -13,7 +13,7 @@ from obverse.methods.cyclegan import CXGANCascaded
 from obverse.training import fit
 from tiny_core import bright_classifier, bright_data
 
-SMALL = {"width": 4, "depth": 2, "critic_width": 3, "critic_levels": 2, "noise": 2, "pool": 3}
+SMALL = {"width": 4, "depth": 2, "critic_width": 3, "critic_levels": 2, "noise": 4, "diversity": 0.0, "pool": 3}
 
 
 def test_phase_two_equals_its_equations():
