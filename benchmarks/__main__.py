@@ -5,10 +5,24 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import app, audits, compare, confounder, embedding, evaluation, latents, runner, searches, sheet, speed
+from benchmarks import (
+    answers,
+    app,
+    audits,
+    compare,
+    confounder,
+    embedding,
+    evaluation,
+    latents,
+    runner,
+    searches,
+    sheet,
+    speed,
+)
 from benchmarks.tables import TABLES
 
 SCRIPTS = {
+    "answers": answers.run,
     "app": app.run,
     "audits": audits.run,
     "compare": compare.run,
