@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def folders(tmp_path, monkeypatch):
 
 def test_facts_of_a_training_are_as_they_were_before_models():
     assert facts(SYCE.rows["SyCE"]) == {
-        "method": "syce", "settings": SYCE.rows["SyCE"].settings, "steps": 2600, "batch_size": 64, "validate_every": 200,
+        "method": "syce", "settings": SYCE.rows["SyCE"].settings, "steps": 4000, "batch_size": 64, "validate_every": 200,
         "max_minutes": 45,
     }  # fmt: skip
 
@@ -177,6 +178,32 @@ def test_a_finished_run_is_taken_although_the_method_has_new_settings(folders):
     after = runner.run(tiny, again=True)
     assert "failed" not in after["rows"][0]
     assert after["rows"][0]["steps"] == before["rows"][0]["steps"]
+
+
+def test_a_committed_classifier_is_taken_as_it_is(folders, monkeypatch):
+    monkeypatch.setattr(training, "COMMITTED", folders / "committed")
+    splits = {name: runner.obverse.data.open("lesions", split=name, size=16, count=12) for name in ("train", "validation")}
+    first, history = training.train_classifier(TINY, splits["train"], splits["validation"], 0)
+    (run,) = (folders / "cache").iterdir()
+    kept = folders / "committed" / run.name
+    (kept / "checkpoint").mkdir(parents=True)
+    shutil.copytree(run / "best", kept / "best")
+    for name in ("config.json", "checkpoint/state.json"):
+        shutil.copy(run / name, kept / name)
+    shutil.rmtree(folders / "cache")
+    monkeypatch.setattr(training, "fit", None)  # it must not be needed
+    again, same = training.train_classifier(TINY, splits["train"], splits["validation"], 0)
+    assert again.fingerprint == first.fingerprint and same == history
+
+
+@pytest.mark.parametrize("folder", training.COMMITTED.iterdir(), ids=lambda folder: folder.name)
+def test_what_is_committed_is_a_finished_run_of_a_table(folder):
+    assert {path.name for path in folder.iterdir()} == {"best", "config.json", "checkpoint"}
+    assert (folder / "best" / "networks.safetensors").exists()
+    history = training.history_of(folder)
+    assert history.stopped_by == "steps"
+    shapes = {table.classifier.steps for table in TABLES.values()}
+    assert history.steps in shapes
 
 
 def test_a_row_is_ready_once_all_that_it_learns_is_there():
