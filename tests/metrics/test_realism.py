@@ -107,6 +107,17 @@ def test_another_classifier_or_data_set_has_other_judges(tmp_path):
         judge(Embedding, Context(explainer=about.explainer, data=about.data, judges=tmp_path), QUICK)
 
 
+def test_a_judge_of_an_older_architecture_is_not_taken(tmp_path, monkeypatch):
+    about = context(tmp_path)
+    judge(Embedding, about, QUICK)
+    before = len(list(tmp_path.iterdir()))
+    built = Embedding.build
+    monkeypatch.setattr(Embedding, "build", lambda self: built(self) | {"more": torch.nn.Identity()})
+    about.shared.clear()
+    assert "more" in judge(Embedding, about, QUICK).networks
+    assert len(list(tmp_path.iterdir())) == before + 1
+
+
 def test_training_a_judge_leaves_the_random_state_and_learns(tmp_path):
     classifier = corner_classifier()
     torch.manual_seed(0)

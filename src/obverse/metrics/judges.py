@@ -252,7 +252,8 @@ def judge(make: Callable[[Classifier, JudgeSettings, int], J], context: Context,
     """
     reference, judges = needed(context.reference, "reference"), needed(context.judges, "judges")
     made = make(context.classifier, fitted(settings, context.classifier.image_shape), context.seed)
-    what = {**made.describe(), "data": content(reference)}
+    built = hashlib.sha256(repr(made.networks).encode()).hexdigest()[:12]  # judges of older networks are not taken
+    what = {**made.describe(), "networks": built, "data": content(reference)}
     name = f"{made.kind}-{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]}"
     if name not in context.shared:
         folder = settled(judges / name)
