@@ -143,6 +143,12 @@ def test_maps_are_compared_by_the_ratio_of_their_areas():
     assert alone.curves == {}
 
 
+def test_beside_maps_that_are_empty_there_is_no_ratio(tmp_path):
+    found = compare({name: curve_report(name, [0.0, 0.0, 0.0]) for name in ("nothing", "nothing again")})
+    assert set(found.curves) == {"share of the image in the map"}
+    found.save(tmp_path / "c.html")
+
+
 def test_flips_of_every_attribute_make_a_matrix():
     flips = {"smiling": {"smiling": 0.9, "young": 0.1}, "young": {"smiling": 0.2, "young": 0.8}}
     found = compare({name: curve_report(name, [1, 1, 1], row) for name, row in flips.items()})

@@ -192,10 +192,10 @@ def _curves(names: tuple[str, ...], reports: Mapping[str, Report]) -> dict[str, 
             found.setdefault(title, {})[name] = curve
     if names[0] in (areas := found.get(AREA, {})):
         x, base = areas[names[0]]
-        some = [k for k, area in enumerate(base) if area > 0]  # elsewhere there is no ratio
-        found[f"{AREA}, relative to {names[0]}"] = {
-            name: ([x[k] for k in some], [y[k] / base[k] for k in some]) for name, (_, y) in areas.items()
-        }
+        if some := [k for k, area in enumerate(base) if area > 0]:  # elsewhere there is no ratio
+            found[f"{AREA}, relative to {names[0]}"] = {
+                name: ([x[k] for k in some], [y[k] / base[k] for k in some]) for name, (_, y) in areas.items()
+            }
     return {title: curves for title, curves in found.items() if len(curves) > 1}
 
 
