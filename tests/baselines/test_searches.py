@@ -286,6 +286,8 @@ def test_bbmp_lowers_the_posterior_and_spares_the_rest():
     assert (reached < torch.minimum(half, flat_mask) + 1e-6).all()
     assert found.attribution.min() >= 0 and found.attribution.max() <= 1
     heavy = BBMP(chosen, filter=1.0, steps=40, area=5.0).explain(x)
+    kept = BBMP(chosen, filter=1.0, steps=40, area=1000.0).explain(x)  # too dear to blur anything: the map is empty
+    assert not kept.attribution.any()
     assert heavy.attribution.mean() < 0.5 * found.attribution.mean()
     assert BBMP(chosen).upsampled(torch.zeros(1, 1, 3, 3), x).shape == (1, 1, 12, 12)
 

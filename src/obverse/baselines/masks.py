@@ -77,7 +77,9 @@ class BBMP(Explainer):
             objective, start, steps=self.steps, rate=self.rate, project=lambda mask, _: mask.clamp(0, 1)
         ).value
         kept = self.upsampled(found, query.image)
-        return Answer(counterfactual=kept * query.image + (1 - kept) * blurred, attribution=1 - kept)
+        lost = 1 - kept
+        attribution = lost * (lost > 1e-5)  # what is less is the filter's rounding, which a map scaled to its maximum would show
+        return Answer(counterfactual=kept * query.image + lost * blurred, attribution=attribution)
 
     def loss(self, mask: Tensor, image: Tensor, blurred: Tensor, source: Tensor) -> Tensor:
         """Return (M,) the objective (eq. 6 with the blur of eq. 4)."""
