@@ -449,6 +449,16 @@ def test_validation_is_one_minus_validity_plus_mean_l1(classifier, data):
     assert explainer.validate(data) == pytest.approx(by_hand, rel=1e-5) and by_hand != 1.0
 
 
+@pytest.mark.parametrize("several, seeds", [(True, [0, 1]), (False, [0])])
+def test_validation_of_several_answers_looks_at_more_than_one_noise(several, seeds, classifier, data, monkeypatch):
+    monkeypatch.setattr(Learned, "many_answers", several)
+    asked = []
+    explain = Learned.explain
+    monkeypatch.setattr(Learned, "explain", lambda self, image, seed: asked.append(seed) or explain(self, image, seed=seed))
+    Learned(classifier).validate(data)
+    assert asked == seeds
+
+
 def test_validation_without_an_image_to_ask_about_says_so(classifier, data):
     with pytest.raises(ValueError, match=r"expected images that .* can be asked about, got none among 0; pass images"):
         Learned(classifier).validate(data.subset([]))

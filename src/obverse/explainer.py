@@ -319,8 +319,9 @@ class LearnedExplainer(Explainer, Trainable):
             NotApplicable: the method makes no counterfactual.
         """
         valid, distance, count = 0.0, 0.0, 0
-        for batch in data.batches(256, self.classifier.device):
-            answer = self.explain(batch.image)
+        several = self.many_answers  # the images of one call share their noise: then few images a call, each its own
+        for call, batch in enumerate(data.batches(16 if several else 256, self.classifier.device)):
+            answer = self.explain(batch.image, seed=call if several else 0)
             rows = answer.select(answer.asked)
             if rows.counterfactual is None:
                 raise NotApplicable(f"{self.name}: makes no counterfactual, so it needs a validate of its own")
