@@ -147,7 +147,7 @@ class _Cycle(LearnedExplainer):
     def _generator(self, noise: int) -> UNet:
         network = UNet(
             self.classifier.image_shape[0], width=self.width, depth=self.depth, norm=self.norm, refine=self.refine,
-            residual=self.residual, noise=noise, grid=self.grid and noise > 0, slope=self.slope,
+            residual=self.residual, noise=noise, grid=self.grid, slope=self.slope,
             shrink=self.shrink,
         )  # fmt: skip
         if self.residual:  # nearly the identity: from exact zeros the first step would move the last layer only
