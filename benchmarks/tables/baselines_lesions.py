@@ -57,10 +57,10 @@ METRICS = (
 )
 CLASSIFIER = Training(
     method="classifier",
-    settings={"architecture": "ResNet", "width": 8, "learning_rate": 3e-3, "noise": 0.05},
-    steps=350,
+    settings={"architecture": "ResNet", "width": 8, "learning_rate": 3e-3, "noise": 0.05, "stride": 1},
+    steps=800,
     batch_size=64,
-    validate_every=50,
+    validate_every=100,
 )
 MEAN = Training(
     method="classifier",
@@ -113,7 +113,7 @@ TABLE = Table(
     data="lesions",
     size=64,
     test_count=100,
-    counts={"train": 6000, "validation": 400, "test": 400},
+    counts={"validation": 400, "test": 400},
     classifier=CLASSIFIER,
     second_classifier=CLASSIFIER,
     rows=ROWS,

@@ -18,6 +18,8 @@ Deviations from the paper:
 - The critics work at full resolution before and between their strides and have a small penalty on the gradient at real
   images, both for maps as sharp as the lesion (at 0.5 it forbade to tell a blurred disc from a real one), and a layer of
   64 before the logit (see `Critic`). Adam 5e-4 (0, 0.99), not 2e-4 (0.5, 0.9); batches, not single images.
+- The cycle is asked for from healthy to diseased and back only. A healthy image does not say where the finding was: asked
+  to lead back to it, the map left a quarter of a lesion's contrast as a hint.
 - The generator towards disease has noise laid over the image and a diversity term, so that one healthy image has several
   diseased counterparts. Without, it painted half a lesion wherever one may be, and the map removed that half too.
 """
@@ -163,6 +165,9 @@ class _Cycle(LearnedExplainer):
     def _noise_of(self, i: int) -> int:
         return self.noise
 
+    def _cycle_of(self, i: int) -> float:
+        return self.cycle
+
     def players(self) -> dict[str, Optimizer]:
         """Return one Adam for both generators and one for both critics."""
         return {f"{kind}s": self._adam(f"{kind}_0", f"{kind}_1") for kind in ("generator", "critic")}
@@ -196,11 +201,12 @@ class _Cycle(LearnedExplainer):
         losses: dict[str, Tensor] = {}
         for i, x in enumerate(real):
             fake = self._translate(i, x, self._draw(i, x, step))
-            cycled = self._translate(1 - i, fake, self._draw(1 - i, x, step))
             kept = self._translate(1 - i, x, self._draw(1 - i, x, step))
             fakes.append(fake)
             losses[f"realism_{i}"] = self._seems_real(self._judged(f"critic_{1 - i}", fake))  # eqs 3, 8
-            losses[f"cycle_{i}"] = self.cycle * soft_l1(cycled, x, self.soft)  # eqs 4, 9
+            if self._cycle_of(i) > 0:
+                cycled = self._translate(1 - i, fake, self._draw(1 - i, x, step))
+                losses[f"cycle_{i}"] = self._cycle_of(i) * soft_l1(cycled, x, self.soft)  # eqs 4, 9
             losses[f"identity_{i}"] = self.identity * soft_l1(kept, x, self.soft)
             if self.classifier_weight > 0:
                 losses[f"class_{i}"] = self.classifier_weight * self._class(fake, 1 - i)
@@ -286,11 +292,13 @@ class CXGAN(_Cycle):
 
     Args:
         diseased: the class with the finding, by index or name.
+        back: lambda of the cycle from diseased to healthy and back; 10 is printed.
     """
 
     name: ClassVar[str] = "cxgan"
 
     diseased: int | str = 1
+    back: float = 0.0
     noise: int = 64
     grid: bool = True
     diversity: float = 1.0
@@ -301,6 +309,9 @@ class CXGAN(_Cycle):
 
     def _noise_of(self, i: int) -> int:
         return 0 if i == self._positive else self.noise
+
+    def _cycle_of(self, i: int) -> float:
+        return self.back if i == self._positive else self.cycle
 
     def _translate(self, i: int, image: Tensor, noise: Tensor | None) -> Tensor:
         if i != self._positive:
@@ -324,6 +335,7 @@ class CXGANCascaded(_Cycle):
 
     Args:
         diseased: the class with the finding, by index or name.
+        back: lambda of the cycle from diseased to healthy and back; 10 is printed.
         first: share of the steps in phase one.
         pair: lambda of eq. 7, whose value the paper leaves out; pix2pix's.
     """
@@ -331,6 +343,7 @@ class CXGANCascaded(_Cycle):
     name: ClassVar[str] = "cxgan_cascaded"
 
     diseased: int | str = 1
+    back: float = 0.0
     noise: int = 64
     grid: bool = True
     diversity: float = 1.0
@@ -354,6 +367,9 @@ class CXGANCascaded(_Cycle):
 
     def _noise_of(self, i: int) -> int:
         return 0 if i == self._positive else self.noise
+
+    def _cycle_of(self, i: int) -> float:
+        return self.back if i == self._positive else self.cycle
 
     def players(self) -> dict[str, Optimizer]:
         """Return the Adams of phase one, and one each for the residual generator and its critic."""
