@@ -118,11 +118,12 @@ def test_noise_is_seen_as_constant_channels():
 def test_noise_can_be_laid_over_the_image_as_a_grid():
     torch.manual_seed(0)
     network, image = UNet(1, width=4, noise=4, grid=True), torch.rand(3, 1, 8, 8)
-    plain = UNet(2, width=4)
+    plain = UNet(3, width=4)
     plain.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("out.")}, strict=False)
     noise = torch.rand(3, 4)
-    channel = noise.view(3, 1, 2, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    by_hand = network.out(features(plain, torch.cat([image, channel], 1)))
+    laid = noise.view(3, 1, 2, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    everywhere = noise[:, :1, None, None].expand(3, 1, 8, 8)  # the first of them
+    by_hand = network.out(features(plain, torch.cat([image, everywhere, laid], 1)))
     torch.testing.assert_close(network.raw(image, noise), by_hand)
     torch.testing.assert_close(network.raw(image), network.raw(image, torch.full((3, 4), 0.5)))
 

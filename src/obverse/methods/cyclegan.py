@@ -201,12 +201,12 @@ class _Cycle(LearnedExplainer):
         losses: dict[str, Tensor] = {}
         for i, x in enumerate(real):
             fake = self._translate(i, x, self._draw(i, x, step))
-            kept = self._translate(1 - i, x, self._draw(1 - i, x, step))
             fakes.append(fake)
             losses[f"realism_{i}"] = self._seems_real(self._judged(f"critic_{1 - i}", fake))  # eqs 3, 8
             if self._cycle_of(i) > 0:
                 cycled = self._translate(1 - i, fake, self._draw(1 - i, x, step))
                 losses[f"cycle_{i}"] = self._cycle_of(i) * soft_l1(cycled, x, self.soft)  # eqs 4, 9
+            kept = self._translate(1 - i, x, self._draw(1 - i, x, step))
             losses[f"identity_{i}"] = self.identity * soft_l1(kept, x, self.soft)
             if self.classifier_weight > 0:
                 losses[f"class_{i}"] = self.classifier_weight * self._class(fake, 1 - i)

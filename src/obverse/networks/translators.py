@@ -31,6 +31,7 @@ class UNet(nn.Module):
         residual: whether the network predicts the change and starts as the identity, instead of the whole image.
         noise: numbers an image that say which of several answers to give; each is seen as a constant channel.
         grid: whether these are laid over the image as a square grid instead, so that places differ; their count is a square.
+            The first is a constant channel besides, by which places can agree that are further apart than the network sees.
         slope: of the ReLUs below 0; above 0 none can die, which without a norm and at high rates they do.
         shrink: side of the blocks of pixels that the network works on as channels: 2 costs a quarter, for large images.
     """
@@ -49,7 +50,7 @@ class UNet(nn.Module):
             return _block(inner, outer, norm, slope)
 
         widths = [width * 2**level for level in range(depth + 1)]
-        self.stem = nn.Sequential(block(channels + (bool(noise) if grid else noise), width), block(width, width))
+        self.stem = nn.Sequential(block(channels + (2 * bool(noise) if grid else noise), width), block(width, width))
         self.down = nn.ModuleList(block(a, b) for a, b in itertools.pairwise(widths))
         self.residual = nn.ModuleList(
             nn.Sequential(*(block(b, b) for _ in range(3))) for b in widths[1:]
@@ -101,10 +102,11 @@ class UNet(nn.Module):
         return from_blocks(self.out(x).float(), self.shrink)
 
     def _laid(self, noise: Tensor, height: int, width: int) -> Tensor:
+        constant = noise[:, : 1 if self.grid else None, None, None].expand(-1, -1, height, width)
         if not self.grid:
-            return noise[:, :, None, None].expand(-1, -1, height, width)
+            return constant
         side = math.isqrt(self.noise)
-        return F.interpolate(noise.view(-1, 1, side, side), (height, width), mode="nearest")
+        return torch.cat([constant, F.interpolate(noise.view(-1, 1, side, side), (height, width), mode="nearest")], 1)
 
 
 def _block(inner: int, outer: int, norm: Norm, slope: float) -> nn.Sequential:
