@@ -80,6 +80,22 @@ def test_validation_is_the_error_and_a_tenth_of_the_cross_entropy():
         assert training.validate(data) == pytest.approx(expected, rel=1e-5)
 
 
+def test_with_balanced_batches_validation_counts_classes_equally():
+    training = make(balance=True)
+    training.networks.eval()
+    data = bright_data(20).subset([0, 1, 2, 3, 4, 5, 6, 10])  # seven dark, one bright
+    sample = data[slice(None)]
+    assert sample.label.tolist() == [0] * 7 + [1]
+    with torch.no_grad():
+        logits = training.networks["classifier"](sample.image)
+        by_class = []
+        for k in (0, 1):
+            rows = [row for row, label in zip(logits, sample.label.tolist(), strict=True) if label == k]
+            each = [(int(row.argmax()) != k) - 0.1 * float(row.log_softmax(0)[k]) for row in rows]
+            by_class.append(sum(each) / len(each))
+        assert training.validate(data) == pytest.approx(sum(by_class) / 2, rel=1e-5)
+
+
 def test_balanced_batches_are_asked_for():
     labels = torch.tensor([0] * 6 + [1] * 2)
     data = MemoryDataset(Sample(image=torch.rand(8, *SHAPE), label=labels), ["a", "b"])
@@ -111,6 +127,8 @@ def test_what_it_refuses():
     unlabelled = MemoryDataset(Sample(image=torch.rand(4, *SHAPE)), ["dark", "bright"], name="heap")
     with pytest.raises(ValueError, match="data: heap has no labels, got only images; a classifier learns from labels"):
         fit(make(), unlabelled, steps=1, batch_size=2, **QUIET)
+    with pytest.raises(ValueError, match="data: heap has no labels, got only images; a classifier is chosen by labels"):
+        make().validate(unlabelled)
     dark = bright_data(8).subset([0, 1, 2])
     with pytest.raises(ValueError, match="data: no image of class 'bright' among 3; check the split or the folder"):
         fit(make(), dark, steps=1, batch_size=2, **QUIET)

@@ -112,14 +112,18 @@ class ClassifierTraining(Trainable):
         yield "classifier", {"cross_entropy": class_loss(logits, batch.label)}
 
     def validate(self, data: Dataset) -> float:
-        """Return the error rate plus a tenth of the cross entropy, which decides ties."""
-        wrong, entropy = 0, 0.0
-        for batch in data.batches(512, self.device):
-            logits = self.networks["classifier"](batch.image).float()
-            if batch.label is not None:
-                wrong += int((logits.argmax(1) != batch.label).sum())
-                entropy += float(F.cross_entropy(logits, batch.label, reduction="sum"))
-        return (wrong + 0.1 * entropy) / len(data)
+        """Return the error rate plus a tenth of the cross entropy, which decides ties; where batches are balanced, of classes.
+
+        Their means then, one class counting as much as another: always answering the larger one is no success.
+        """
+        label = data.labels()
+        if label is None:
+            raise ValueError(f"data: {data.name} has no labels, got only images; a classifier is chosen by labels")
+        logits = torch.cat([self.networks["classifier"](batch.image).float().cpu() for batch in data.batches(512, self.device)])
+        score = (logits.argmax(1) != label).float() + 0.1 * F.cross_entropy(logits, label, reduction="none")
+        if not self.balance:
+            return float(score.mean())
+        return float(torch.stack([score[label == k].mean() for k in label.unique()]).mean())
 
     def describe(self) -> dict[str, Any]:
         """Return architecture and settings."""

@@ -174,7 +174,7 @@ def fit(
     folder = RunFolder.open(run_dir, trainable.describe(), settings, existing, main=accelerator.is_main_process,
                             wait=accelerator.wait_for_everyone)  # fmt: skip
     folder.restore(state)
-    low = use_bf16(device) and not trainable.full_precision if precision == "auto" else precision == "bf16"
+    low = in_bf16("float32" if precision == "auto" and trainable.full_precision else precision, device)
 
     def keep(score: float | None) -> None:  # the averaged weights, if they are the best so far
         if score is None or state.best_score is None or score < state.best_score:
@@ -289,6 +289,11 @@ def stop_requests() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def in_bf16(precision: Precision, device: torch.device) -> bool:
+    """Say whether bf16 autocast is on: where it is faster, for "auto"."""
+    return use_bf16(device) if precision == "auto" else precision == "bf16"
 
 
 def use_bf16(device: torch.device) -> bool:

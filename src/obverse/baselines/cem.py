@@ -15,7 +15,7 @@ from obverse.classifier import Classifier
 from obverse.explainer import Answer, Explainer, Query
 from obverse.search import minimise
 from obverse.settings import check_positive
-from obverse.training import Precision, use_bf16
+from obverse.training import Precision, in_bf16
 
 
 @dataclass(eq=False, kw_only=True)
@@ -126,8 +126,7 @@ class _Search:
         self.found = query.image.clone()
         self.distance = torch.full_like(constant, torch.inf)
         self.since = torch.zeros_like(constant)
-        precision, device = method.precision, query.image.device
-        self.low = use_bf16(device) if precision == "auto" else precision == "bf16"
+        self.low = in_bf16(method.precision, query.image.device)
         self.moves = -1  # `minimise` also projects the start
 
     def run(self) -> None:
