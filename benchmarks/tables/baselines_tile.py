@@ -14,12 +14,12 @@ TURNED = {"horizontal_flip": 0.5, "vertical_flip": 0.5, "shift": 0.05}
 CLASSIFIER = Training(
     method="classifier",
     settings={
-        "architecture": "ResNet", "width": 8, "local_contrast": True, "learning_rate": 3e-3, "weight_decay": 0.05,
-        "noise": 0.02, "balance": True, "augment": TURNED,
+        "architecture": "ResNet", "width": 16, "stride": 2, "local_contrast": True, "learning_rate": 2e-3,
+        "weight_decay": 0.01, "noise": 0.004, "balance": True, "augment": TURNED,
     },
-    steps=700,
+    steps=1500,
     batch_size=32,
-    validate_every=50,
+    validate_every=100,
     max_minutes=20,
 )
 # coarser than on small images: each image is classified once for every cell
