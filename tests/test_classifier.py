@@ -285,6 +285,16 @@ def test_outputs_that_are_no_tensor():
         wrap(2, end=lambda scores: (scores, scores))
 
 
+def test_a_network_whose_gradient_fails():
+    class Overwrites(nn.Module):
+        def forward(self, image):
+            return torch.relu_(torch.tanh(image.flatten(1)))[:, :2]  # tanh's gradient needs what it returned
+
+    with pytest.raises(ValueError, match=r"module: no gradient can be taken through it: .*; set inplace=False in its layers, "
+                                         r"or use Classifier.black_box.*occlusion, cxplain, nearest, cxgan"):  # fmt: skip
+        Classifier(Overwrites(), ["a", "b"], (1, 4, 4), device="cpu")
+
+
 def test_outputs_that_are_not_finite():
     with pytest.raises(ValueError, match="module: its outputs hold NaN or infinity; check its weights and"):
         wrap(2, end=lambda scores: scores / 0)

@@ -282,11 +282,12 @@ def _attributes(found: Explanation, attributes: Classifier | None) -> Check:
 
 
 def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
-    """Return (N,) Spearman's correlation of two stacks of maps, ties sharing their mean rank; 0 for a constant map."""
+    """Return (N,) Spearman's correlation of two stacks of maps, ties sharing their mean rank; 1 for two constant maps, 0 for one."""
     ranks = [torch.from_numpy(rankdata(maps.detach().flatten(1).cpu().numpy(), axis=1)) for maps in (one, other)]
     first, second = (rank - rank.mean(1, keepdim=True) for rank in ranks)
     scale = first.norm(dim=1) * second.norm(dim=1)
-    return torch.where(scale > 0, (first * second).sum(1) / scale.clamp_min(1e-12), torch.zeros_like(scale))
+    alike = ((first.norm(dim=1) == 0) & (second.norm(dim=1) == 0)).to(scale)
+    return torch.where(scale > 0, (first * second).sum(1) / scale.clamp_min(1e-12), alike)
 
 
 def _rebind(explainer: Explainer, classifier: Classifier) -> Explainer:

@@ -20,7 +20,10 @@ from obverse.networks.blocks import in_parts, memory_format
 Head = Literal["softmax", "multilabel"]
 Outputs = Literal["logits", "probabilities"]
 
-WITHOUT_GRADIENT = "occlusion, cxplain, nearest, cxgan, vagan, and all controls but adversarial_noise (see obverse.BASELINES)"
+WITHOUT_GRADIENT = (
+    "occlusion, cxplain, nearest, cxgan, cxgan_cascaded, cyclegan, vagan, and all controls but adversarial_noise "
+    "(see obverse.BASELINES)"
+)
 """Named when a method that needs a gradient meets a classifier that has none."""
 
 
@@ -335,8 +338,11 @@ class Classifier:
 
     def _scores(self, image: Tensor) -> Tensor:
         """The module's outputs as logits: (N, K) for exclusive classes, (N, L) for labels."""
-        seen = (image - self._shift) / self._scale if self._normalises else image
-        out: Tensor = self.module(seen.contiguous(memory_format=self._format))
+        if self._normalises:
+            seen = ((image - self._shift) / self._scale).contiguous(memory_format=self._format)
+        else:  # a copy: the module may work in place on what it is given
+            seen = image.clone(memory_format=self._format)
+        out: Tensor = self.module(seen)
         if self.outputs == "probabilities":
             small = torch.finfo(torch.float32).eps
             clamped = out.float().clamp(small, 1 - small)
@@ -376,7 +382,13 @@ class Classifier:
         if self.outputs == "probabilities" and not within:
             raise ValueError(f"outputs: outputs='probabilities' was announced, but the module returned "
                              f"{float(values.min()):.3g} to {float(values.max()):.3g}; pass outputs='logits'")  # fmt: skip
-        if self.has_gradient and not reached(probe, out):
+        try:
+            useful = not self.has_gradient or reached(probe, out)
+        except RuntimeError as error:
+            raise ValueError(f"module: no gradient can be taken through it: {error}; set inplace=False in its layers, or use "
+                             f"Classifier.black_box, which works with the methods that need no gradient: {WITHOUT_GRADIENT}"
+                             ) from error  # fmt: skip
+        if not useful:
             raise ValueError("module: the image's gradient does not reach its outputs (no_grad, rounding or numpy "
                              "inside?); use Classifier.black_box, which works with the methods that need no "
                              f"gradient: {WITHOUT_GRADIENT}")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from obverse.generative import GenerativeModel
 from obverse.methods import LEARNED, METHODS, method
 from obverse.metrics.base import Context
 from obverse.metrics.judges import Autoencoders, JudgeSettings, judge
+from obverse.settings import restore
 
 
 @dataclass(kw_only=True)
@@ -63,17 +65,19 @@ class Opened:
     attributes: Classifier | None = None
 
 
-def make_baseline(name: str, opened: Opened, judges: Path | None = None) -> Explainer:
+def make_baseline(asked: str, opened: Opened, judges: Path | None = None) -> Explainer:
     """Return a baseline for the classifier of a run; images it needs come from the training split.
 
     Args:
-        name: of the baseline.
+        asked: its name, alone or with settings: "pgd", "pgd:published", "pgd:epsilon=0.28,steps=100". Integrated gradients
+            with baseline=counterfactual start from the run's.
         opened: the run.
         judges: folder of the networks that judge realism, for a baseline that takes an autoencoder.
 
     Raises:
-        ValueError: an unknown name, a baseline that is trained first, or a part that is not there.
+        ValueError: an unknown name, preset or setting, a baseline that is trained first, or a part that is not there.
     """
+    name, _, rest = asked.partition(":")
     searches = name in METHODS and not issubclass(method(name), LearnedExplainer)
     kind = method(name) if searches else baseline(name)
     if name in LEARNED:
@@ -89,7 +93,37 @@ def make_baseline(name: str, opened: Opened, judges: Path | None = None) -> Expl
     if "autoencoder" in required - set(parts):
         raise ValueError(f"baseline: expected one of {', '.join(_able(opened, judges))}, got {name!r}, which needs an "
                          "autoencoder; pass the folder of the networks that judge realism as --judges")  # fmt: skip
-    return kind(opened.explainer.classifier, **{key: parts[key] for key in required})
+    published, settings = _settings(kind, rest)
+    if settings.get("baseline") == "counterfactual":
+        required = required | {"explainer"}
+    taken = {key: parts[key] for key in required}
+    if published:
+        return dataclasses.replace(kind.published(opened.explainer.classifier, **taken), **settings)  # type: ignore[attr-defined]
+    return kind(opened.explainer.classifier, **taken, **settings)
+
+
+def _settings(kind: type[Explainer], text: str) -> tuple[bool, dict[str, Any]]:
+    """Return whether the published preset is asked for after a baseline's name, and the settings that are."""
+    words = [word for word in text.split(",") if word]
+    pairs = dict(word.split("=", 1) for word in words if "=" in word)
+    presets = [word for word in words if "=" not in word]
+    known = {f.name for f in dataclasses.fields(kind) if f.init and f.kw_only}
+    if presets not in ([], ["published"]) or (presets and not hasattr(kind, "published")):
+        has = "published" if hasattr(kind, "published") else "none"
+        raise ValueError(f"baseline: {kind.name} has these presets: {has}, got {', '.join(presets)}; write settings as "
+                         f"{kind.name}:NAME=VALUE")  # fmt: skip
+    if unknown := sorted(set(pairs) - known):
+        raise ValueError(f"baseline: {kind.name} has the settings {', '.join(sorted(known)) or 'none'}, got "
+                         f"{', '.join(unknown)}; pass one of them")  # fmt: skip
+    return bool(presets), restore(kind, {key: _value(value) for key, value in pairs.items()})
+
+
+def _value(text: str) -> Any:
+    """Return a number, a truth value or a list as JSON has it, anything else as the word that it is."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def autoencoder(opened: Opened, judges: Path) -> nn.Module:

@@ -88,6 +88,63 @@ class Tokens(nn.Module):
         return out
 
 
+class InPlace(nn.Module):
+    """Works in place on the image that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.rest = nn.ReLU(inplace=True), Average()
+
+    def forward(self, image: Tensor) -> Tensor:
+        out: Tensor = self.rest(self.first(image.sub_(0.25)))
+        return out
+
+    @property
+    def out(self) -> nn.Linear:
+        return self.rest.out
+
+
+class Heads(nn.Module):
+    """Attention over patches written out: queries and keys (N, heads, T, d) pass through modules of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.norm = nn.Conv2d(1, 8, 4, stride=4), nn.LayerNorm(8)
+        self.query, self.key = nn.Identity(), nn.Identity()
+        self.weights, self.out = nn.Dropout(0.0), nn.Linear(8, 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.norm(self.patch(image).flatten(2).transpose(1, 2))
+        heads = x.unflatten(2, (2, 4)).transpose(1, 2)
+        weights = self.weights((self.query(heads) @ self.key(heads).mT).softmax(-1))
+        out: Tensor = self.out((weights @ heads).transpose(1, 2).flatten(2).mean(1))
+        return out
+
+
+class ChannelsLast(nn.Module):
+    """Cells (N, 3, 3, 8) as the last thing with places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.norm, self.out = nn.Conv2d(1, 8, 4, stride=4), nn.LayerNorm(8), nn.Linear(8, 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        out: Tensor = self.out(self.norm(self.patch(image).permute(0, 2, 3, 1)).square().mean((1, 2)))
+        return out
+
+
+class Flattened(nn.Module):
+    """Sixteen channels of 3 x 3 cells, then (N, 16, 9), which is no grid of 4 x 4 tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.flat, self.out = nn.Conv2d(1, 16, 4, stride=4), nn.Flatten(2), nn.Linear(144, 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        out: Tensor = self.out(self.flat(self.conv(image)).flatten(1))
+        return out
+
+
 class Shortcut(nn.Module):
     """The only convolution is bypassed by the image itself."""
 

@@ -9,7 +9,11 @@ from torch.nn import functional as F
 from baselines.baseline_nets import (
     SHAPE,
     Average,
+    ChannelsLast,
     Convolutions,
+    Flattened,
+    Heads,
+    InPlace,
     Reused,
     Tokens,
     classifier,
@@ -18,11 +22,14 @@ from baselines.baseline_nets import (
     images,
     mixed,
     query,
+    seeded,
 )
 from obverse.baselines.attribution import CAM, GradCAM, Gradient, IntegratedGradients, Occlusion, SmoothGrad
 from obverse.baselines.common import blur, contrast
 from obverse.baselines.controls import Identity, MeanImage, RawImage
 from obverse.baselines.layers import spatial_layers
+from obverse.baselines.pgd import PGD
+from obverse.classifier import Classifier
 from obverse.explanation import NotApplicable
 
 
@@ -169,6 +176,40 @@ def test_tokens_are_laid_out_as_a_grid():
     assert GradCAM(chosen).explain(mixed(chosen)).attribution.shape == (4, 1, 12, 12)
 
 
+def test_what_only_looks_like_a_grid_is_not_taken():
+    for name, module, grid in (("norm", Heads(), (3, 3)), ("norm", ChannelsLast(), (3, 3)), ("conv", Flattened(), (3, 3))):
+        chosen = classifier(module)
+        explainer = GradCAM(chosen)
+        assert explainer.layer == name and spatial_layers(chosen)[-1].grid == grid, name
+        assert explainer.explain(mixed(chosen)).attribution.flatten(1).amax(1).gt(0).any()
+    last = spatial_layers(classifier(ChannelsLast()))[-1]
+    output = torch.rand(2, 3, 3, 8)
+    assert torch.equal(last.cells(output), output.permute(0, 3, 1, 2))
+    assert torch.equal(last.output(last.cells(output), output), output)
+    # one that is named may have more cells than those before it
+    assert GradCAM(classifier(Flattened()), layer="flat").layer == "flat"
+
+
+@pytest.mark.parametrize("method", [Gradient, IntegratedGradients, GradCAM, PGD, Identity])
+def test_a_network_that_works_in_place_on_its_input_gets_a_copy(method):
+    chosen = classifier(InPlace())
+    x = images(4)
+    before = x.clone()
+    method(chosen).explain(x)
+    assert torch.equal(x, before)
+    plain = seeded(InPlace(), 3.0)
+    torch.testing.assert_close(chosen.logits(x), plain(x.clone()).detach())
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_torchscript_program_has_no_layer_to_look_into(tmp_path):
+    torch.jit.trace(seeded(Convolutions()), images(2)).save(str(tmp_path / "net.ts"))
+    chosen = Classifier.load(tmp_path / "net.ts", classes=["a", "b"], image_shape=SHAPE, trust=True, device="cpu")
+    with pytest.raises(NotApplicable, match="gradcam: the classifier has no layer with spatial output that runs once"):
+        GradCAM(chosen)
+    assert Gradient(chosen).explain(images(2)).attribution.shape == (2, 1, 12, 12)
+
+
 def test_where_nothing_is_asked_the_best_other_class_stands_for_the_target():
     chosen = classifier(Convolutions(3), count=3)
     x = images(6)
@@ -185,6 +226,9 @@ def test_where_nothing_is_asked_the_best_other_class_stands_for_the_target():
         (lambda: GradCAM(classifier(flat())), NotApplicable,
          "gradcam: the classifier has no layer with spatial output that runs once a pass; use one.*: gradient"),
         (lambda: CAM(classifier(flat())), NotApplicable, "cam: the classifier has no layer with spatial output"),
+        (lambda: CAM(Classifier(nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), ["a", "b"], SHAPE,
+                                device="cpu")), NotApplicable,
+         "cam: the classifier has no linear layer that runs; use gradcam, which needs no global average"),
         (lambda: CAM(classifier()), NotApplicable, "does not see the means of the maps of 'conv2'; use gradcam"),
         (lambda: GradCAM(classifier(), layer="conv9"), ValueError,
          "layer: expected a layer that runs once.*got 'conv9'; the last that gradcam can use: 'conv1', 'conv2'"),

@@ -207,6 +207,12 @@ def test_rank_correlation_against_scipy():
     expected = [spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(one, other)]
     torch.testing.assert_close(rank_correlation(one, other), torch.tensor(expected, dtype=torch.float64))
     assert rank_correlation(one, torch.zeros_like(one)).tolist() == [0, 0, 0, 0]
+    assert rank_correlation(torch.zeros_like(one), torch.ones_like(one)).tolist() == [1, 1, 1, 1]
+
+
+def test_a_map_that_never_changes_fails_the_check_of_randomised_weights():
+    first = audit(Identity(classifier()), data(10)).checks[0]
+    assert first.value == 1 and first.passed is False
 
 
 @pytest.mark.parametrize(

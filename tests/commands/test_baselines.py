@@ -7,6 +7,7 @@ import pytest
 from commands.test_fit_models import data_of, run, runs  # noqa: F401
 from obverse import methods
 from obverse.baselines import BASELINES, baseline
+from obverse.commands.compare import CompareOptions
 from obverse.commands.runs import JudgeOptions
 from obverse.explainer import LearnedExplainer
 from obverse.methods import LEARNED
@@ -74,6 +75,29 @@ def test_refusals_name_only_what_would_be_accepted(learned, tmp_path):
     with pytest.raises(ValueError, match=r"pgd, .*got 'mgen'") as error:
         make_baseline("mgen", opened, tmp_path)
     assert "reconstruction" in str(error.value)
+
+
+def test_baselines_take_settings_after_their_name(learned):
+    opened = JudgeOptions().open(learned / "explaingan")
+    assert make_baseline("pgd:epsilon=0.2,steps=7", opened).steps == 7
+    assert make_baseline("pgd:published", opened).confidence == 1
+    assert make_baseline("pgd:published,epsilon=0.1", opened).epsilon == 0.1
+    assert make_baseline("cem:published,change=any", opened).change == "any"
+    gradients = make_baseline("integrated_gradients:baseline=counterfactual", opened)
+    assert gradients.explainer is opened.explainer
+    for text, message in (
+        ("pgd:steps", "baseline: pgd has these presets: published, got steps; write settings as pgd:NAME=VALUE"),
+        ("gradient:published", "baseline: gradient has these presets: none, got published"),
+        ("pgd:size=3", "baseline: pgd has the settings .*epsilon.*, got size; pass one of them"),
+        ("pgd:epsilon=-1", "epsilon"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_baseline(text, opened)
+
+
+def test_the_help_of_compare_names_every_baseline_that_can_be_had_by_name():
+    text = CompareOptions.__doc__ or ""
+    assert all(f" {name}" in text for name in BASELINES if name not in LEARNED)
 
 
 @pytest.mark.process

@@ -233,7 +233,7 @@ class CAM(Explainer):
     Deviation: negative values count 0.
 
     Args:
-        layer: name of the layer; "" takes the last whose means enter the linear layer, and holds its name afterwards.
+        layer: name of the layer; "" takes the last with spatial output, and holds its name afterwards.
 
     Raises:
         NotApplicable: no linear layer after a global average of feature maps.
@@ -251,7 +251,11 @@ class CAM(Explainer):
         probe = torch.rand(2, *self.classifier.image_shape, generator=torch.Generator().manual_seed(0))
         with self._no_trace("float32"):
             cells, _ = self._cells(probe.to(self.classifier.device))
-            means = self.classifier.features(probe.to(self.classifier.device))
+            try:
+                means = self.classifier.features(probe.to(self.classifier.device))
+            except NotApplicable as error:
+                raise NotApplicable("cam: the classifier has no linear layer that runs; use gradcam, which needs no global "
+                                    "average") from error  # fmt: skip
         pooled = cells.mean((2, 3))
         if means.shape != pooled.shape or not torch.allclose(means, pooled, rtol=1e-3, atol=1e-5):
             raise NotApplicable(f"cam: the last linear layer does not see the means of the maps of {self.layer!r}; use "

@@ -220,7 +220,9 @@ class AdversarialNoise(Explainer):
             objective, torch.zeros_like(query.image), steps=self.steps, rate=2.5 / self.steps, update="sign",
             project=lambda noise, _: noise.clamp(-1, 1),
         )  # fmt: skip
-        change = radius * found.value
+        stuck = (found.value == 0).flatten(1).all(1).view_as(size)  # nothing helps: any noise of that size
+        value = torch.where(stuck, query.normal(query.image[0].numel()).view_as(query.image).clamp(-1, 1), found.value)
+        change = radius * value
         return (query.image + _scale(query.image, change, size) * change).clamp(0, 1)
 
     def describe(self) -> dict[str, Any]:

@@ -25,33 +25,41 @@ class SpatialLayer:
         name: in `classifier.module.named_modules()`.
         module: itself.
         grid: (height, width) in cells.
-        prefix: tokens before the first cell, as a class token; None for a layer that returns (N, D, h, w).
+        prefix: tokens before the first cell, as a class token; None for a layer that returns (N, D, h, w) or (N, h, w, D).
+        channels_last: whether it returns (N, h, w, D).
     """
 
     name: str
     module: nn.Module
     grid: tuple[int, int]
     prefix: int | None
+    channels_last: bool = False
 
     def cells(self, output: Tensor) -> Tensor:
         """Return the output as (N, D, h, w)."""
         if self.prefix is None:
-            return output
+            return output.permute(0, 3, 1, 2) if self.channels_last else output
         tokens = output[:, self.prefix :]
         return tokens.transpose(1, 2).reshape(len(output), -1, *self.grid)
 
     def output(self, cells: Tensor, like: Tensor) -> Tensor:
         """Return cells (N, D, h, w) in the form of the layer's own output; class tokens are taken from `like`."""
         if self.prefix is None:
-            return cells
+            return cells.permute(0, 2, 3, 1) if self.channels_last else cells
         return torch.cat([like[:, : self.prefix], cells.flatten(2).transpose(1, 2)], 1)
 
 
-def spatial_layers(classifier: Classifier) -> list[SpatialLayer]:
+def spatial_layers(classifier: Classifier, *, growing: bool = False) -> list[SpatialLayer]:
     """Return the layers with spatial output that the decision depends on, in the order they run.
 
-    A layer counts that runs once a pass, returns one tensor (N, D, h, w) or tokens (N, T, D) of more than one cell, and
-    whose cells the gradient reaches: the patch tokens after a transformer's last attention lead nowhere.
+    A layer counts that runs once a pass, returns one tensor (N, D, h, w), (N, h, w, D) (whichever is nearer to the image's
+    shape) or tokens (N, T, D) of more than one cell, and whose cells the gradient reaches: the patch tokens after a
+    transformer's last attention lead nowhere.
+
+    Args:
+        classifier: whose.
+        growing: whether a layer may have more cells than one before it. What looks like one is mostly none: an attention's
+            heads, or channels that were flattened out.
     """
     calls: list[tuple[nn.Module, Tensor]] = []
     counts: dict[nn.Module, int] = {}
@@ -63,7 +71,9 @@ def spatial_layers(classifier: Classifier) -> list[SpatialLayer]:
         calls.append((module, output))
         return output.clone()  # what follows may work in place, as a reused ReLU does
 
-    names = {module: name for name, module in classifier.module.named_modules() if name}
+    # a TorchScript program takes no hooks
+    parts = [pair for pair in classifier.module.named_modules() if pair[0] and not isinstance(pair[1], torch.jit.ScriptModule)]
+    names = {module: name for name, module in parts}
     probe = torch.rand(2, *classifier.image_shape, generator=torch.Generator().manual_seed(0)).to(classifier.device)
     handles = [module.register_forward_hook(note) for module in names]
     try:
@@ -75,14 +85,16 @@ def spatial_layers(classifier: Classifier) -> list[SpatialLayer]:
     score = margin(logits, logits.argmax(1)).sum()
     once = [(m, out) for m, out in calls if counts[m] == 1 and out.requires_grad and len(out) == len(probe)]
     gradients = torch.autograd.grad(score, [out for _, out in once], allow_unused=True) if once else ()
-    found = []
+    found: list[SpatialLayer] = []
+    most = classifier.image_shape[1] * classifier.image_shape[2]
     for (module, output), gradient in zip(once, gradients):
-        shape = _grid(output, classifier.image_shape)
+        shape = _grid(output, classifier.image_shape, most)
         if shape is None or gradient is None:
             continue
         layer = SpatialLayer(names[module], module, *shape)
         if bool(layer.cells(gradient).abs().sum() > 0):
             found.append(layer)
+            most = most if growing else math.prod(layer.grid)
     return found
 
 
@@ -95,7 +107,7 @@ def spatial_layer(
         NotApplicable: no layer with spatial output.
         ValueError: a name that is not one of those layers.
     """
-    layers = spatial_layers(classifier)
+    layers = spatial_layers(classifier, growing=bool(name))
     if not layers:
         raise NotApplicable(f"{asker}: the classifier has no layer with spatial output that runs once a pass; use one "
                             f"that needs none: {OTHERS}")  # fmt: skip
@@ -139,13 +151,21 @@ def upsampled(cells: Tensor, image: Tensor) -> Tensor:
     return F.interpolate(cells, size=image.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def _grid(output: Tensor, shape: tuple[int, int, int]) -> tuple[tuple[int, int], int | None] | None:
+def _grid(
+    output: Tensor, shape: tuple[int, int, int], most: int
+) -> tuple[tuple[int, int], int | None, bool] | None:
+    """Return grid, prefix and whether channels come last, for an output of at most so many cells; None if it has no places."""
     if output.ndim == 4:
-        height, width = int(output.shape[2]), int(output.shape[3])
-        return ((height, width), None) if height * width > 1 else None
+        sides = {last: (int(output.shape[2 - last]), int(output.shape[3 - last])) for last in (False, True)}
+        fitting = [last for last, (height, width) in sides.items() if 1 < height * width <= most]
+        if not fitting:
+            return None
+        # borders cut by convolutions and odd sides leave the image's shape only nearly
+        last = min(fitting, key=lambda last: abs(math.log(sides[last][0] * shape[2] / (sides[last][1] * shape[1]))))
+        return sides[last], None, last
     for prefix in (0, 1, 2, 5):  # none; a class token; class and distillation; class and four registers
         count = int(output.shape[1]) - prefix
         height = round(math.sqrt(count * shape[1] / shape[2])) if count > 1 else 0
-        if height and count % height == 0 and height * shape[2] == count // height * shape[1]:
-            return (height, count // height), prefix
+        if 1 < count <= most and height and count % height == 0 and height * shape[2] == count // height * shape[1]:
+            return (height, count // height), prefix, False
     return None

@@ -25,7 +25,8 @@ class AuditOptions:
 
     Args:
         run: the run folder of a trained explainer.
-        baseline: audit this baseline for the run's classifier instead, e.g. pgd.
+        baseline: audit this baseline for the run's classifier instead, e.g. pgd or pgd:epsilon=0.28; `obverse compare
+            --help` lists them.
         images: how many at most.
         retrain_steps: steps of two short trainings, for a classifier with randomised weights and as a control for the
             same classifier; without it, that check is not asked of a method that learns. As many as the run took are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,10 @@ class CompareOptions:
 
     Args:
         runs: run folders of trained explainers of one classifier; differences are taken from the first.
-        baseline: names of baselines beside them, e.g. identity pgd gradcam.
+        baseline: names of baselines beside them, e.g. identity pgd gradcam, or with settings, e.g. pgd:published
+            pgd:epsilon=0.28 integrated_gradients:baseline=counterfactual (the first run's). There are adversarial_noise,
+            bbmp, cam, cem, cve, gradcam, gradient, identity, image_minus_blur, integrated_gradients, latent_gradients,
+            mean_image, nearest, occlusion, pgd, random_map, raw_image, reconstruction, smoothgrad, wachter and xgem.
         metrics: names of the figures wanted; default all that apply.
         judges: folder where the networks that judge realism are kept between evaluations; an autoencoder from there is
             also what the baselines cem and reconstruction take.
@@ -66,7 +70,7 @@ def run(arguments: list[str]) -> int:
             metrics=chosen.metrics or None, judges=chosen.judges, inception=chosen.inception,
             history=histories.get(name), seed=options["judge"].seed,
         )  # fmt: skip
-        reports[name].save(chosen.out / f"{name}.html")  # kept, whatever happens to the next one
+        reports[name].save(chosen.out / f"{re.sub(r'[^\w.-]+', '-', name)}.html")  # kept, whatever happens to the next one
     comparison = compare(reports, seed=options["judge"].seed)
     Console().print(comparison.console())
     for ending in ("html", "json", "csv"):

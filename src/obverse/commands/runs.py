@@ -55,7 +55,7 @@ class JudgeOptions:
 
 def beside(name: str, opened: Opened, judges: Path | None) -> Explainer:
     """Return a baseline for the classifier of a run; what it has to do without is said on stderr."""
-    if name == "cem" and judges is None:
+    if name.partition(":")[0] == "cem" and judges is None:
         print("cem: runs without its autoencoder term; pass --judges, the folder of the networks that judge realism",
               file=sys.stderr)  # fmt: skip
     return make_baseline(name, opened, judges)
