@@ -70,7 +70,8 @@ def run(arguments: list[str]) -> int:
             metrics=chosen.metrics or None, judges=chosen.judges, inception=chosen.inception,
             history=histories.get(name), seed=options["judge"].seed,
         )  # fmt: skip
-        reports[name].save(chosen.out / f"{re.sub(r'[^\w.-]+', '-', name)}.html")  # kept, whatever happens to the next one
+        plain = re.sub(r"[^\w.-]+", "-", name)  # settings hold signs that no file name may
+        reports[name].save(chosen.out / f"{plain}.html")  # kept, whatever happens to the next one
     comparison = compare(reports, seed=options["judge"].seed)
     Console().print(comparison.console())
     for ending in ("html", "json", "csv"):
