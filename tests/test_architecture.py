@@ -23,7 +23,8 @@ LEVELS = [
     {"methods", "baselines", "metrics"},
     {"explainer", "generative", "models", "latent", "translation", "training", "search", "losses", "known", "classification",
      "batches", "state"},
-    {"classifier", "explanation", "data", "checkpoint", "runs", "progress", "networks", "modules", "settings", "figures"},
+    {"classifier", "explanation", "data", "checkpoint", "runs", "progress", "networks", "modules", "probe", "settings",
+     "figures"},
 ]
 COMMANDS = {"__main__.py", "cli.py", "cli", "commands", "app"}  # nothing else imports them, and they alone may print
 MOST_LINES, MOST_IN_A_FUNCTION = 400, 80

@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from obverse.classifier import WITHOUT_GRADIENT, Classifier
+from obverse.classifier import Classifier
 from obverse.explanation import NotApplicable
 from obverse.networks.classifiers import LeNet, ResNet
+from obverse.probe import WITHOUT_GRADIENT
 from tiny_core import SHAPE, Bright, bright_data
 
 IMAGE = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from obverse.classifier import WITHOUT_GRADIENT, Classifier
+from obverse.classifier import Classifier
 from obverse.data.augment import Augment
 from obverse.explainer import Answer, Explainer, LearnedExplainer, Query
 from obverse.explanation import NotApplicable, as_saved
+from obverse.probe import WITHOUT_GRADIENT
 from obverse.settings import restore
 from obverse.training import fit
 from tiny_core import SHAPE, bright_data

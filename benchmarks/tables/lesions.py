@@ -6,8 +6,8 @@ from benchmarks.table import Table, Training, Untrained
 from benchmarks.tables.baselines_lesions import CLASSIFIER, cxgan
 
 DEEP = {"depth": 4, "critic_levels": 4, "learning_rate": 4e-4}
-"""One halving more than the defaults, which were found at 64 pixels, and a smaller rate. Networks on blocks of 2 x 2 pixels (`shrink`) are twice
-as fast, but their maps came out as rings."""
+"""One halving more than the defaults, which were found at 64 pixels, and a smaller rate. Networks on blocks of 2 x 2 pixels
+(`shrink`) are twice as fast, but their maps came out as rings."""
 
 TABLE = Table(
     name="lesions",

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from obverse.methods.c3lt import C3LT as C3LT
     from obverse.methods.conditional_syce import ConditionalCyCE as ConditionalCyCE
     from obverse.methods.conditional_syce import ConditionalSyCE as ConditionalSyCE
-    from obverse.methods.cyclegan import CXGAN as CXGAN
-    from obverse.methods.cyclegan import CXGANCascaded as CXGANCascaded
+    from obverse.methods.cxgan import CXGAN as CXGAN
+    from obverse.methods.cxgan import CXGANCascaded as CXGANCascaded
     from obverse.methods.cyclegan import CycleGAN as CycleGAN
     from obverse.methods.exaggeration import Exaggeration as Exaggeration
     from obverse.methods.medxgan import MedXGAN as MedXGAN
@@ -62,8 +62,8 @@ _PUBLIC = {
     "BASELINES": "baselines",
     "BigGAN": "models.adapters",
     "C3LT": "methods.c3lt",
-    "CXGAN": "methods.cyclegan",
-    "CXGANCascaded": "methods.cyclegan",
+    "CXGAN": "methods.cxgan",
+    "CXGANCascaded": "methods.cxgan",
     "Classifier": "classifier",
     "ClassifierTraining": "classification",
     "ConditionalCyCE": "methods.conditional_syce",

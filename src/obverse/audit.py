@@ -282,7 +282,10 @@ def _attributes(found: Explanation, attributes: Classifier | None) -> Check:
 
 
 def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
-    """Return (N,) Spearman's correlation of two stacks of maps, ties sharing their mean rank; 1 for two constant maps, 0 for one."""
+    """Return (N,) Spearman's correlation of two stacks of maps, ties sharing their mean rank.
+
+    Two constant maps have 1, one that is constant and one that is not 0.
+    """
     ranks = [torch.from_numpy(rankdata(maps.detach().flatten(1).cpu().numpy(), axis=1)) for maps in (one, other)]
     first, second = (rank - rank.mean(1, keepdim=True) for rank in ranks)
     scale = first.norm(dim=1) * second.norm(dim=1)

@@ -14,18 +14,12 @@ from torch.nn import functional as F
 from obverse.checkpoint import load_tensors, read_json, save_folder
 from obverse.data.base import Dataset, check_images
 from obverse.explanation import NotApplicable
-from obverse.modules import digest_of, fill, frozen, last_operation, own_architecture, program, reached
+from obverse.modules import digest_of, fill, frozen, own_architecture, program
 from obverse.networks.blocks import in_parts, memory_format
+from obverse.probe import check_module
 
 Head = Literal["softmax", "multilabel"]
 Outputs = Literal["logits", "probabilities"]
-
-WITHOUT_GRADIENT = (
-    "occlusion, cxplain, nearest, cxgan, cxgan_cascaded, cyclegan, vagan, and all controls but adversarial_noise "
-    "(see obverse.BASELINES)"
-)
-"""Named when a method that needs a gradient meets a classifier that has none."""
-
 
 class Classifier:
     """A trained classifier, wrapped so that every method sees the same thing.
@@ -68,7 +62,7 @@ class Classifier:
                             "with Classifier.black_box(function, classes, image_shape)")  # fmt: skip
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._setup(frozen(copy.deepcopy(module), device), classes, image_shape, head, outputs, mean, std, device)
-        self._probe()
+        check_module(self, self._normalised)
 
     def _setup(
         self,
@@ -311,7 +305,7 @@ class Classifier:
         wrapped = Classifier.__new__(Classifier)  # no copy: nobody else holds a program that was just read
         ready = frozen(program(path, trust), device)
         wrapped._setup(ready, classes, image_shape, head, outputs, mean, std, device)
-        wrapped._probe()
+        check_module(wrapped, wrapped._normalised)
         return wrapped
 
     @staticmethod
@@ -329,20 +323,21 @@ class Classifier:
         wrapped = Classifier.__new__(Classifier)
         wrapped.has_gradient = False
         wrapped._setup(BlackBox(), classes, image_shape, "softmax", outputs, None, None, torch.device("cpu"))
-        wrapped._probe()
+        check_module(wrapped, wrapped._normalised)
         noise = torch.rand(8, *image_shape, generator=torch.Generator().manual_seed(0))
         wrapped._answers = (wrapped.module(noise).round(decimals=4) + 0.0).numpy().tobytes()  # without -0
         return wrapped
 
     # ------------------------------------------------------------------ inside
 
+    def _normalised(self, image: Tensor) -> Tensor:
+        return (image - self._shift) / self._scale
+
     def _scores(self, image: Tensor) -> Tensor:
         """The module's outputs as logits: (N, K) for exclusive classes, (N, L) for labels."""
-        if self._normalises:
-            seen = ((image - self._shift) / self._scale).contiguous(memory_format=self._format)
-        else:  # a copy: the module may work in place on what it is given
-            seen = image.clone(memory_format=self._format)
-        out: Tensor = self.module(seen)
+        # where nothing is normalised a copy: the module may work in place on what it is given
+        seen = self._normalised(image) if self._normalises else image.clone(memory_format=self._format)
+        out: Tensor = self.module(seen.contiguous(memory_format=self._format))
         if self.outputs == "probabilities":
             small = torch.finfo(torch.float32).eps
             clamped = out.float().clamp(small, 1 - small)
@@ -351,47 +346,6 @@ class Classifier:
         if self.head == "softmax" and (out.ndim == 1 or out.shape[1] == 1):
             return F.pad(out.reshape(-1, 1), (1, 0))  # one logit z becomes [0, z]
         return out if out.ndim == 2 else out.reshape(-1, 1)  # one label may come as (N,)
-
-    def _probe(self) -> None:
-        """Run a few images through and refuse a module that cannot be explained as announced."""
-        noise = torch.rand(4, *self.image_shape, generator=torch.Generator().manual_seed(0)).to(self.device)
-        probe = torch.cat([noise, torch.zeros_like(noise[:1]), torch.ones_like(noise[:1])]).requires_grad_(True)
-        try:
-            with torch.enable_grad():
-                out = self.module((probe - self._shift) / self._scale)
-        except RuntimeError as error:
-            raise ValueError(f"image_shape: the module failed on images of shape {self.image_shape}: {error}; "
-                             "pass the (C, H, W) it was trained on") from error  # fmt: skip
-        if not isinstance(out, Tensor):
-            raise TypeError(f"module: expected a tensor (N, K), got {type(out).__name__}; wrap it to return the logits")
-        values, width = out.detach().float(), 1 if out.ndim < 2 else out.shape[-1]
-        count = len(self.classes)
-        single = width == 1 and count == 2 and self.head == "softmax"
-        if out.ndim not in (1, 2) or out.shape[0] != len(probe) or not (width == count or single):
-            allowed = f"(N, {count})" + (" or (N, 1)" if count == 2 and self.head == "softmax" else "")
-            raise ValueError(f"classes: {count} names need outputs of shape {allowed}, got {tuple(out.shape)} for "
-                             f"{len(probe)} images; name one class an output")  # fmt: skip
-        if not bool(torch.isfinite(values).all()):
-            raise ValueError("module: its outputs hold NaN or infinity; check its weights and normalisation")
-        within = bool(((values >= 0) & (values <= 1)).all())
-        whole = width > 1 and within and bool(((values.sum(1) - 1).abs() < 1e-3).all())
-        last = last_operation(out)
-        if self.outputs == "logits" and (whole or last.startswith(("SigmoidBackward", "SoftmaxBackward"))):
-            raise ValueError("outputs: the module returns probabilities, but outputs='logits' was announced; "
-                             "pass outputs='probabilities'")  # fmt: skip
-        if self.outputs == "probabilities" and not within:
-            raise ValueError(f"outputs: outputs='probabilities' was announced, but the module returned "
-                             f"{float(values.min()):.3g} to {float(values.max()):.3g}; pass outputs='logits'")  # fmt: skip
-        try:
-            useful = not self.has_gradient or reached(probe, out)
-        except RuntimeError as error:
-            raise ValueError(f"module: no gradient can be taken through it: {error}; set inplace=False in its layers, or use "
-                             f"Classifier.black_box, which works with the methods that need no gradient: {WITHOUT_GRADIENT}"
-                             ) from error  # fmt: skip
-        if not useful:
-            raise ValueError("module: the image's gradient does not reach its outputs (no_grad, rounding or numpy "
-                             "inside?); use Classifier.black_box, which works with the methods that need no "
-                             f"gradient: {WITHOUT_GRADIENT}")  # fmt: skip
 
     def _features_of(self) -> nn.Module:
         if self._feature_layer is None:

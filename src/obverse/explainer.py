@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from obverse.checkpoint import load_tensors, saved
-from obverse.classifier import WITHOUT_GRADIENT, Classifier
+from obverse.classifier import Classifier
 from obverse.data.base import Dataset, check_images
 from obverse.explanation import Explanation, NotApplicable, as_saved
 from obverse.generative import GenerativeModel
 from obverse.losses import l1_each
+from obverse.probe import WITHOUT_GRADIENT
 from obverse.settings import check_choices, restore, settings_as_json
 from obverse.training import Trainable
 

@@ -98,7 +98,8 @@ def make_baseline(asked: str, opened: Opened, judges: Path | None = None) -> Exp
         required = required | {"explainer"}
     taken = {key: parts[key] for key in required}
     if published:
-        return dataclasses.replace(kind.published(opened.explainer.classifier, **taken), **settings)  # type: ignore[attr-defined]
+        made: Explainer = kind.published(opened.explainer.classifier, **taken)  # type: ignore[attr-defined]
+        return dataclasses.replace(made, **settings)
     return kind(opened.explainer.classifier, **taken, **settings)
 
 

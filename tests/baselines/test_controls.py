@@ -17,11 +17,12 @@ from obverse.baselines.controls import (
     Reconstruction,
 )
 from obverse.baselines.pgd import PGD
-from obverse.classifier import WITHOUT_GRADIENT, Classifier
+from obverse.classifier import Classifier
 from obverse.data.base import MemoryDataset, Sample
 from obverse.explainer import LearnedExplainer, Query
 from obverse.explanation import NotApplicable
 from obverse.methods import METHODS, method
+from obverse.probe import WITHOUT_GRADIENT
 from obverse.search import Minimum
 
 

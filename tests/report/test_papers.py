@@ -1,5 +1,7 @@
 """Sources: every method and metric is named with where it comes from."""
 
+import pytest
+
 from obverse.baselines import BASELINES
 from obverse.methods import METHODS
 from obverse.metrics import METRICS
@@ -16,6 +18,11 @@ def test_every_method_and_baseline_says_what_it_is():
         found = explained(name)
         assert found and found[0][0] == f"explainer {name}" and len(found[0][1]) > 10, name
     assert explained("somebody's") == []
+
+
+@pytest.mark.parametrize("name", ["cxgan", "cxgan_cascaded", "cyclegan", "vagan"])
+def test_the_report_says_where_no_classifier_takes_part(name):
+    assert "no classifier takes part" in explained(name)[0][1]
 
 
 def test_the_five_papers_are_cited_where_they_belong():

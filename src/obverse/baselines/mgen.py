@@ -15,7 +15,7 @@ from obverse.batches import Step
 from obverse.data.augment import Augment
 from obverse.data.base import Sample
 from obverse.explainer import Answer, LearnedExplainer, Query
-from obverse.losses import class_loss
+from obverse.losses import class_loss, mask_smoothness
 from obverse.modules import networks_from
 from obverse.networks.blocks import glorot
 from obverse.settings import check_positive
@@ -112,7 +112,7 @@ class MGen(LearnedExplainer):
         if self.destruction == "power":
             gone = (logits[1].softmax(1).gather(1, decided[:, None]) + SMALL) ** POWER
         return {
-            "smoothness": self.smoothness * (cells.diff(dim=2).square().mean() + cells.diff(dim=3).square().mean()),
+            "smoothness": 2 * self.smoothness * mask_smoothness(cells),
             "area": self.area * mask.mean(),
             "preserve": self.preserve * class_loss(logits[0], decided),
             "destroy": self.destroy * gone.mean(),

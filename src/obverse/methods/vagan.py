@@ -36,7 +36,7 @@ from obverse.translation.domains import Domains, check_two_classes, domain_of_ea
 
 @dataclass(eq=False, kw_only=True)
 class VAGAN(LearnedExplainer):
-    """Visual attribution by a Wasserstein GAN: the counterfactual of a diseased image is tanh(x + M(x)).
+    """Visual attribution by a Wasserstein GAN, tanh(x + M(x)) of a diseased image; no classifier takes part in the training.
 
     A step of `fit` is one move of the critic; the generator moves after `critic_moves` of them, but after `many_moves` for
     its first `first_moves` moves and for every `retune_every`-th: a thousand of its moves are 8,230 steps.
