@@ -8,6 +8,7 @@ from methods.test_syce import bce, distance, heard
 from obverse.batches import Step
 from obverse.classifier import Classifier
 from obverse.data.base import MemoryDataset, Sample
+from obverse.losses import shared_change
 from obverse.methods.conditional_syce import ConditionalCyCE, ConditionalSyCE
 from obverse.methods.syce import SyCE
 from obverse.training import fit
@@ -174,6 +175,26 @@ def test_with_two_classes_it_is_the_two_class_problem():
     explainer = ConditionalSyCE(bright_classifier(), **SMALL)
     domain, target, same = explainer._targets(torch.empty(4, *SHAPE), Step(0, 5, 0, 4, blocks=2))
     assert target.tolist() == [1, 1, 0, 0] == (1 - domain).tolist() and same.tolist() == [2, 3, 0, 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_chooses_among_answers(kind):
+    explainer = make(kind, noise=3, diversity=0.5, width=8)
+    (_, losses), _ = play(explainer)
+    x, g = batch().image, explainer.networks["generator"]
+    source, target, numbers = ways(x)
+    one, other = (numbers.uniform(torch.empty(12, 3)) for _ in range(2))
+    adversary, second = g(x, source, target, one), g(x, source, target, other)
+    assert losses["diversity"].item() == pytest.approx(0.5 * shared_change(adversary, second, x).item(), rel=1e-3)
+    assert all(heard(losses["diversity"], g))
+    cycled = g(adversary, target, source)  # the way back is the middle of the noise
+    assert losses["cycle"].item() == pytest.approx(explainer.cycle * distance(x, cycled), rel=3e-4)
+    torch.testing.assert_close(cycled, g(adversary, target, source, torch.full((12, 3), 0.5)))
+    answers = explainer.explain(x[:1], "bright", answers=2)
+    noise = [torch.special.ndtr(torch.randn(3, generator=torch.Generator().manual_seed(k)))[None] for k in range(2)]
+    made = torch.cat([g(x[:1], source[:1], torch.tensor([2]), each).detach() for each in noise])
+    torch.testing.assert_close(answers.counterfactual, made, rtol=0, atol=0.51 / 255)
+    assert make(kind).many_answers is False and "diversity" not in play(make(kind))[0][1]
 
 
 @pytest.mark.parametrize("kind", KINDS)

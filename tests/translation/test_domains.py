@@ -74,6 +74,9 @@ def test_other_refusals():
         domain_of_each(labelled([0, 1], ["black", "bright"]), classifier, "label", "cxgan")
     with pytest.raises(ValueError, match="no image is labelled 'bright' among these 2 images; cxgan needs images of both"):
         domain_of_each(labelled([0, 0], ["dark", "bright"]), classifier, "label", "cxgan")
+    with pytest.raises(ValueError, match=r"syce translates between dark and bright, got images of 3 classes \(dark, bright, "
+                                         "grey\\); open those two of them, .* use conditional_syce or a view"):  # fmt: skip
+        domain_of_each(labelled([0, 1, 2], ["dark", "bright", "grey"]), classifier, "decision", "syce")
     dark = labelled([0, 1, 0, 0, 0, 0], ["dark", "bright"]).subset([0, 1])
     with pytest.raises(ValueError, match="the classifier never decides 'bright' on these 2 images"):
         domain_of_each(dark, classifier, "decision", "cxgan")

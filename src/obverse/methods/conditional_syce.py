@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from obverse.batches import Step
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, Query
-from obverse.losses import class_loss, l1_each, l1_l2, real_loss
+from obverse.losses import class_loss, l1_each, l1_l2, real_loss, shared_change
 from obverse.networks.conditional_translators import ConditionalCritic, ConditionalUNet
 from obverse.training import Moves
 from obverse.translation.adversarial import Translation
@@ -32,15 +32,28 @@ from obverse.translation.adversarial import Translation
 
 @dataclass(eq=False, kw_only=True)
 class _Conditional(Translation):
-    """One generator and one critic for all classes; what both forms share."""
+    """One generator and one critic for all classes; what both forms share.
+
+    Args:
+        noise: numbers that choose among the answers to an image; 0 gives one answer.
+        diversity: lambda of what two answers to an image have in common, where there is noise.
+    """
 
     refine: bool = True
+    noise: int = 0
+    diversity: float = 0.1
+
+    @property
+    def many_answers(self) -> bool:  # type: ignore[override]
+        """Whether noise chooses among answers."""
+        return self.noise > 0
 
     def _networks(self) -> dict[str, nn.Module]:
         shape, classes = self.classifier.image_shape, len(self.classifier.classes)
         return {
             "generator": ConditionalUNet(
-                shape[0], classes, width=self.width, depth=self.depth, refine=self.refine, residual=self.residual
+                shape[0], classes, width=self.width, depth=self.depth, refine=self.refine, residual=self.residual,
+                noise=self.noise,
             ),
             "critic": ConditionalCritic(shape, classes, width=self.critic_width, levels=self.critic_levels),
         }
@@ -52,17 +65,21 @@ class _Conditional(Translation):
         decided = self.classifier.decide(image)
         # the other of the two classes, where augmentation has taken an image to its target already; as SyCE's 1 - decided
         wanted = torch.where(decided == target, source, target)
-        made = self._made(image, source, target)
+        made = self._made(image, source, target, self._drawn(image, step))
         adversary, cycled = made[0], self._translated(made[0], target, source)
         shown = [*made, cycled]
         logits = self.classifier.logits(torch.cat(shown)).chunk(len(shown))
         critic = self.networks["critic"]
-        yield "generators", {
+        losses = {
             "adversarial_class": self.adversarial_class * class_loss(logits[0], wanted),  # eq. 9
             "realism": self.realism * real_loss(critic(adversary, target)),  # eq. S21
             "cycle": self.cycle * l1_l2(image, cycled),  # eq. 13
             "cycle_class": self.cycle_class * class_loss(logits[-1], decided),  # eq. 14
         } | self._stable_terms(image, made, logits, decided)
+        if self.noise > 0 and self.diversity > 0:  # not the paper's
+            other = self._translated(image, source, target, self._drawn(image, step))
+            losses["diversity"] = self.diversity * shared_change(adversary, other, image)
+        yield "generators", losses
 
         def criticise(some: Tensor) -> Tensor:  # the batch's classes, twice over for real images with their fakes
             logit: Tensor = critic(some, source.repeat(len(some) // len(source)))
@@ -81,12 +98,16 @@ class _Conditional(Translation):
         same = (domain - turn) % classes * each + torch.arange(each, device=image.device)
         return domain.flatten(), ((domain + turn) % classes).flatten(), same.flatten()
 
-    def _translated(self, image: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        made: Tensor = self.networks["generator"](image, source, target)
+    def _drawn(self, image: Tensor, step: Step) -> Tensor | None:
+        return step.uniform(image.new_empty(len(image), self.noise)) if self.noise else None
+
+    def _translated(self, image: Tensor, source: Tensor, target: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return g(image; source, target); without noise the middle of all answers, which is how a cycle goes back."""
+        made: Tensor = self.networks["generator"](image, source, target, noise)
         return made
 
     @abstractmethod
-    def _made(self, image: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+    def _made(self, image: Tensor, source: Tensor, target: Tensor, noise: Tensor | None) -> tuple[Tensor, ...]:
         """Return the counterfactuals and, where there is one, the stable images."""
 
     def _stable_terms(
@@ -96,9 +117,11 @@ class _Conditional(Translation):
 
     def _images(self, query: Query) -> list[Tensor]:
         """Return what the generator makes of each row; what is decided as asked already stays."""
+        noise = torch.special.ndtr(query.normal(self.noise)) if self.noise else None  # uniform, as in training
         whole: list[Tensor] = []
         for part in query.rows(query.asked):
-            made = self._made(query.image[part], query.source[part], query.target[part])
+            given = None if noise is None else noise[part]
+            made = self._made(query.image[part], query.source[part], query.target[part], given)
             whole = whole or [query.image.clone() for _ in made]
             for image, piece in zip(whole, made):
                 image[part] = piece.float()
@@ -145,9 +168,9 @@ class ConditionalSyCE(_Conditional):
     symmetry: float = 10.0
     stable_class: float = 0.01
 
-    def _made(self, image: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        adversary = self._translated(image, source, target)
-        return adversary, self._translated(adversary, source, target)  # eqs 4, 5
+    def _made(self, image: Tensor, source: Tensor, target: Tensor, noise: Tensor | None) -> tuple[Tensor, ...]:
+        adversary = self._translated(image, source, target, noise)
+        return adversary, self._translated(adversary, source, target, noise)  # eqs 4, 5
 
     def _stable_terms(
         self, image: Tensor, made: tuple[Tensor, ...], logits: tuple[Tensor, ...], decided: Tensor
@@ -174,8 +197,8 @@ class ConditionalCyCE(_Conditional):
 
     cycle: float = 10.0
 
-    def _made(self, image: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        return (self._translated(image, source, target),)
+    def _made(self, image: Tensor, source: Tensor, target: Tensor, noise: Tensor | None) -> tuple[Tensor, ...]:
+        return (self._translated(image, source, target, noise),)
 
     def answer(self, query: Query) -> Answer:
         """Return one of eq. S20's explanations: the decision against the target."""

@@ -59,19 +59,21 @@ class ConditionalUNet(nn.Module):
         depth: poolings; the image's sides must be multiples of 2 ** depth.
         refine: whether a block of convolutions follows the last skip.
         residual: whether the network predicts the change, and starts close to the identity.
+        noise: numbers an image that say which of several answers to give; each is seen as a constant channel.
     """
 
     def __init__(
-        self, channels: int, classes: int, *, width: int = 16, depth: int = 2, refine: bool = True, residual: bool = False
-    ) -> None:
+        self, channels: int, classes: int, *, width: int = 16, depth: int = 2, refine: bool = True, residual: bool = False,
+        noise: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.factor, self.adds = 2**depth, residual
+        self.factor, self.adds, self.noise = 2**depth, residual, noise
         widths = [width * 2**level for level in range(depth + 1)]
 
         def blocks(*channels: int) -> _Blocks:
             return _Blocks(_Block(inner, outer, classes) for inner, outer in itertools.pairwise(channels))
 
-        self.stem = blocks(channels, width, width)
+        self.stem = blocks(channels + noise, width, width)
         self.down = nn.ModuleList(blocks(a, b) for a, b in itertools.pairwise(widths))
         self.residual = nn.ModuleList(blocks(b, b, b, b) for b in widths[1:])
         inner, self.up = widths[-1], nn.ModuleList()
@@ -84,17 +86,22 @@ class ConditionalUNet(nn.Module):
         if residual:
             nn.init.normal_(self.out.weight, std=1e-3)
 
-    def forward(self, image: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    def forward(self, image: Tensor, source: Tensor, target: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return the translated image (N, C, H, W), clipped to [0, 1], float32.
 
         Args:
             image: (N, C, H, W) in [0, 1].
             source, target: (N,) int64, what it is decided and what it shall be.
+            noise: (N, noise) in [0, 1], where the network has a noise input; None is 0.5 throughout.
         """
         if image.shape[-1] % self.factor or image.shape[-2] % self.factor:
             raise ValueError(f"image: expected sides that are multiples of {self.factor}, got {tuple(image.shape[-2:])}; "
                              "resize or choose a smaller depth")  # fmt: skip
-        x = self.stem(image, source, target)
+        x = image
+        if self.noise:
+            given = image.new_full((len(image), self.noise), 0.5) if noise is None else noise.to(image.dtype)
+            x = torch.cat([image, given[:, :, None, None].expand(-1, -1, *image.shape[-2:])], 1)
+        x = self.stem(x, source, target)
         skips = []
         for down, residual in zip(self.down, self.residual):
             skips.append(x)

@@ -36,8 +36,13 @@ def decisions(data: Dataset, classifier: Classifier, name: str) -> Tensor:
         name: of the method, for the message.
 
     Raises:
-        ValueError: a class that is never decided.
+        ValueError: a class that is never decided, or images of more classes than the two that the classifier chooses between.
     """
+    others = [known for known in data.classes if known not in classifier.classes]
+    if len(classifier.classes) == 2 and not classifier.view and others and set(classifier.classes) <= set(data.classes):
+        raise ValueError(f"data: {name} translates between {' and '.join(classifier.classes)}, got images of "
+                         f"{len(data.classes)} classes ({', '.join(data.classes)}); open those two of them, or train a "
+                         f"classifier of all and use {MULTI_CLASS} or a view, classifier.against_rest(name)")  # fmt: skip
     found = classifier.posteriors(data).argmax(1)
     counts = torch.bincount(found, minlength=len(classifier.classes)).tolist()
     if min(counts) == 0:
