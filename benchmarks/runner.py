@@ -25,6 +25,7 @@ from obverse.checkpoint import read_json, write_json
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset
 from obverse.evaluation import Report, evaluate
+from obverse.explainer import LearnedExplainer
 from obverse.runs import versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -132,8 +133,9 @@ class _Evaluation:
             test, notes = of_classes(test, self.table.test_classes), [f"only {', '.join(self.table.test_classes)}"]
         if (count := count or self.table.test_count) is not None:
             test, notes = first_of_each(test, count), [*notes, f"the first {count} test images of each class"]
-        trained = {} if history is None else {
+        trained = {} if history is None or not isinstance(explainer, LearnedExplainer) else {
             "steps": history.steps, "training_minutes": round(history.seconds / 60, 2), "best_step": history.best_step,
+            "parameters": parameters(explainer),
         }  # fmt: skip
         asked = {
             "explainer": explainer.describe(), "weights": weights(explainer), "metrics": self.table.metrics, "seed": seed,
@@ -144,7 +146,7 @@ class _Evaluation:
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:12]
         kept = cache() / "figures" / f"{self.table.name}-{_file(name)}-{digest}.json"
         if kept.exists() and not self.again:
-            return read_json(kept)
+            return trained | read_json(kept)
         began = time.monotonic()
         report = evaluate(
             explainer, test, reference=self.splits["train"], validation=self.splits["validation"],
@@ -161,6 +163,12 @@ class _Evaluation:
         for ending in ("html", "json"):  # the JSON holds every image's figures, for obverse.compare
             report.save(report_file(self.table, name, seed, ending))
         return found
+
+
+def parameters(explainer: LearnedExplainer) -> dict[str, int]:
+    """Return how many numbers each of an explainer's networks learns, those that only its training needs included."""
+    counts = {name: sum(p.numel() for p in network.parameters()) for name, network in explainer.networks.items()}
+    return {name: count for name, count in counts.items() if count}
 
 
 def report_file(table: Table, row: str, seed: int, ending: str) -> Path:
@@ -249,6 +257,11 @@ def text(result: dict[str, Any]) -> str:
             interval = "" if low is None or high is None else f"{low:.4g} to {high:.4g}"
             lines.append(f"| {row['row']} | {row['seed']} | {figure['label']} | {figure['direction']} | "
                          f"{figure['value']:.4g} | {interval} | {figure['n']} | {paper} |")  # fmt: skip
+    for row in result["rows"]:
+        if "training_minutes" in row:
+            sizes = ", ".join(f"{name} {count:,}" for name, count in row.get("parameters", {}).items())
+            lines.append(f"| {row['row']} | {row['seed']} | trained: {row['steps']} steps, {row['training_minutes']} minutes; "
+                         f"parameters: {sizes or 'not counted'} | | | | | |")  # fmt: skip
     for name, error in result["failed_again"].items():
         lines.append(f"| {name} | | failed, its figures are from before: {error} | | | | | |")
     return "\n".join(lines)

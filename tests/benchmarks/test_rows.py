@@ -84,6 +84,9 @@ def test_rows_of_every_kind_and_one_that_fails(folders):
     assert value["noise"]["l1"] == pytest.approx(value["attack"]["l1"], rel=0.5)
     assert rows["attack"]["images"] == 6 and rows["attack"]["notes"] == ["the first 3 test images of each class"]
     assert rows["noise"]["images"] == 12
+    sizes = rows["learned"]["parameters"]
+    assert sizes and min(sizes.values()) > 0 and f"parameters: {next(iter(sizes))} " in runner.text(result)
+    assert "parameters" not in rows["attack"]
     assert rows["learned"]["steps"] == 2 and "counterfactual" in rows["learned"]["skipped"]["L1 on [0, 1]"]
     assert rows["broken"]["failed"].startswith("ValueError: epsilon")
     assert rows["misdeclared"]["failed"].startswith("TypeError: misdeclared: cxplain learns")

@@ -214,6 +214,27 @@ def test_every_generator_layer_hears_from_every_term_meant_for_it(i):
             assert not any(heard(losses[f"{name}_{i}"], other)), name
 
 
+@pytest.mark.parametrize("i", [0, 1])
+def test_every_generator_layer_of_cyce_hears_from_every_term_meant_for_it(i):
+    explainer = make(CyCE, width=8)
+    losses = play(explainer)[0][1]
+    own, other = (explainer.networks[f"generator_{k}"] for k in (i, 1 - i))
+    for name in ("adversarial_class", "realism", "cycle", "cycle_class"):
+        assert all(heard(losses[f"{name}_{i}"], own)), name
+        assert any(heard(losses[f"{name}_{i}"], other)) == name.startswith("cycle"), name
+
+
+@pytest.mark.parametrize("kind", [SyCE, CyCE])
+@pytest.mark.parametrize("i", [0, 1])
+def test_every_generator_layer_hears_from_the_terms_that_are_not_the_papers(kind, i):
+    explainer = make(kind, width=8, identity=1.0, noise=2, diversity=1.0)
+    moves = play(explainer)
+    losses = {name: loss for player, found in moves if player == "generators" for name, loss in found.items()}
+    own, other = (explainer.networks[f"generator_{k}"] for k in (i, 1 - i))
+    for name in ("identity", "diversity"):
+        assert all(heard(losses[f"{name}_{i}"], own)) and not any(heard(losses[f"{name}_{i}"], other)), name
+
+
 def test_the_critics_move_trains_every_layer_of_its_own_critic_and_no_generator():
     explainer = make()
     _, losses = play(explainer)[-1]
