@@ -110,7 +110,14 @@ def test_compare_and_audit(trained, tmp_path, capsys):
     assert run("compare", trained / "cyce", trained / "cyce") == 1
     assert "got the same name twice" in capsys.readouterr().err
     code = run("audit", trained / "cyce", "--baseline", "identity", "--images", 8, "--out", tmp_path / "audit.json")
-    assert code == (0 if json.loads((tmp_path / "audit.json").read_text())["passed"] else 1)
+    found = json.loads((tmp_path / "audit.json").read_text())
+    assert code == 1 and found["passed"] is False  # a map that never changes does not depend on the weights
+    assert "second_classifier" in found["checks"][3]["words"]
+    capsys.readouterr()
+    second = run("audit", trained / "cyce", "--images", 8, "--second-classifier", trained / "second", "--out",
+                 tmp_path / "second.json")  # fmt: skip
+    told = json.loads((tmp_path / "second.json").read_text())
+    assert second == (0 if told["passed"] else 1) and "second classifier" in told["checks"][3]["words"]
     capsys.readouterr()
     run("audit", trained / "cyce", "--images", 8)
     assert "pass --retrain-steps N" in capsys.readouterr().out

@@ -15,8 +15,10 @@ ROWS: dict[str, Row] = {
     "occlusion": Untrained(method="occlusion"),
     "Grad-CAM": Untrained(method="gradcam"),
     "BBMP": Untrained(method="bbmp"),
-    "CXPlain": Training(method="cxplain", steps=400, batch_size=16, validate_every=200, max_minutes=20),
-    "MGen": Training(method="mgen", steps=1500, batch_size=16, max_minutes=40),
+    "CXPlain": Training(
+        method="cxplain", settings={"cell": 8}, steps=400, batch_size=16, validate_every=50, max_minutes=10
+    ),
+    "MGen": Training(method="mgen", steps=1500, batch_size=16, max_minutes=8),
     "nothing": Untrained(method="identity"),
     "mean image": Untrained(method="mean_image"),
     "nearest image": Untrained(method="nearest"),
@@ -113,7 +115,7 @@ TABLE = Table(
     about="Generated lesions, where the truth is known: do the maps find the disc, and do the images lose it?",
     data="lesions",
     size=64,
-    test_count=100,
+    test_count=60,
     counts={"validation": 400, "test": 400},
     classifier=CLASSIFIER,
     second_classifier=CLASSIFIER,

@@ -24,7 +24,7 @@ CLASSIFIER = Training(
 )
 # coarser than on small images: each image is classified once for every cell
 CXPLAIN = Training(
-    method="cxplain", settings={"cell": 16}, steps=300, batch_size=8, validate_every=150, max_minutes=20
+    method="cxplain", settings={"cell": 16}, steps=300, batch_size=8, validate_every=50, max_minutes=8
 )
 
 NOTES = (

@@ -21,7 +21,7 @@ from obverse.classifier import Classifier
 from obverse.data.base import MemoryDataset, Sample
 from obverse.explainer import LearnedExplainer, Query
 from obverse.explanation import NotApplicable
-from obverse.methods import METHODS, method
+from obverse.methods import LEARNED, METHODS, method
 from obverse.probe import WITHOUT_GRADIENT
 from obverse.search import Minimum
 
@@ -192,6 +192,31 @@ def test_a_multilabel_classifier_is_explained_label_by_label(name):
     settings = {"steps": 30} if name in ("cem", "pgd") else {}
     found = baseline(name)(chosen.label("edema"), *parts, **settings).explain(mixed(chosen.label("edema"), 2))
     assert found.classes == ("no edema", "edema") and found.attribution.sum() > 0
+
+
+SEARCHES = {"cem": {"steps": 30}, "pgd": {"steps": 30}, "wachter": {"steps": 30}, "bbmp": {"steps": 20}, "cve": {}}
+
+
+def of_any_head(name, chosen):
+    """A baseline for a classifier of two classes, whatever its head."""
+    parts = {"mean_image": [data()], "nearest": [data()], "cve": [data()], "reconstruction": [nn.Identity()]}
+    parts |= {"adversarial_noise": [PGD(chosen, steps=20)]}
+    return baseline(name)(chosen, *parts.get(name, []), **SEARCHES.get(name, {}))
+
+
+HEADS = [name for name in BASELINES if name not in LEARNED and name != "latent_gradients"]
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_baseline_takes_a_label_of_many_and_a_single_logit(name):
+    labels = Classifier(seeded(Average(), 3.0, labels=True), ["edema", "fracture"], SHAPE, head="multilabel", device="cpu")
+    for chosen, classes in ((labels.label("edema"), ("no edema", "edema")), (classifier(Average(1)), ("a", "b"))):
+        x = mixed(chosen, 4)
+        found = of_any_head(name, chosen).explain(x)
+        assert found.classes == classes and set(found.source.tolist()) == {0, 1}
+        assert found.attribution.shape == (4, 1, 12, 12) and torch.isfinite(found.attribution).all()
+        if name != "identity":
+            assert found.attribution.sum() > 0 or name in ("reconstruction", "bbmp")
 
 
 @pytest.mark.parametrize("name", ["gradient", "integrated_gradients", "smoothgrad"])
