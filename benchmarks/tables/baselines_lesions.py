@@ -67,7 +67,7 @@ CLASSIFIER = Training(
 MEAN = Training(
     method="classifier",
     settings={"architecture": "MeanResNet", "width": 8, "learning_rate": 3e-3, "stride": 2},
-    steps=1000,
+    steps=1500,
     batch_size=64,
     validate_every=100,
 )
