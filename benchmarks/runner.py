@@ -134,8 +134,7 @@ class _Evaluation:
         if (count := count or self.table.test_count) is not None:
             test, notes = first_of_each(test, count), [*notes, f"the first {count} test images of each class"]
         trained = {} if history is None or not isinstance(explainer, LearnedExplainer) else {
-            "steps": history.steps, "training_minutes": round(history.seconds / 60, 2),
-            "best_step": history.steps if getattr(declared, "last", False) else history.best_step,
+            "steps": history.steps, "training_minutes": round(history.seconds / 60, 2), "best_step": history.best_step,
             "parameters": parameters(explainer),
         }  # fmt: skip
         asked = {

@@ -22,8 +22,6 @@ class Training:
         model: the generative model that the method, or the model itself, works on; trained before, or from the cache.
         samples: whether it trains without images, on what its generative model makes.
         after: hyperparameters that are set once it is trained, e.g. of a search that follows: the training is the same.
-        last: whether it ends with the last averaged weights instead of those that did best on validation: for where
-            validation cannot see what still improves. The training is the same.
     """
 
     method: str
@@ -35,7 +33,6 @@ class Training:
     model: Training | None = None
     samples: bool = False
     after: Mapping[str, Any] | None = None
-    last: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

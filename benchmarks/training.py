@@ -90,10 +90,8 @@ class Workshop:
         if isinstance(row, Untrained) or not isinstance(explainer, LearnedExplainer):
             return explainer, None
         train, validation = self.splits["train"], self.splits["validation"]
-        folder = _folder(row.method, _only_training(row), train, seed, self.classifier.fingerprint)
+        folder = _folder(row.method, dataclasses.replace(row, after=None), train, seed, self.classifier.fingerprint)
         history = _fit(explainer, row, train, validation, folder, seed)
-        if row.last:
-            _take_last(explainer, folder)
         for setting, value in (row.after or {}).items():
             setattr(explainer, setting, value)
         return explainer, history
@@ -194,21 +192,8 @@ def _finished(training: Training, folder: Path) -> History | None:
 
 def trained(kind: str, training: Training, data: Dataset, seed: int, classifier: str) -> bool:
     """Return whether a run of these settings is done and in the cache."""
-    folder = _folder(kind, _only_training(training), data, seed, classifier)
+    folder = _folder(kind, dataclasses.replace(training, after=None), data, seed, classifier)
     return _finished(training, folder) is not None
-
-
-def _only_training(row: Training) -> Training:
-    """Return the row without what is done once it is trained."""
-    return dataclasses.replace(row, after=None, last=False)
-
-
-def _take_last(job: Trainable, folder: Path) -> None:
-    """Load the last averaged weights of a run, with the buffers of that moment."""
-    kept = load_tensors(settled(folder / "checkpoint") / "state.safetensors")
-    for part in ("networks", "average"):
-        weights = {name.removeprefix(f"{part}."): tensor for name, tensor in kept.items() if name.startswith(f"{part}.")}
-        job.networks.load_state_dict(weights, strict=part == "networks")
 
 
 def _watches(training: Training) -> bool:

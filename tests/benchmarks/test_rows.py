@@ -11,12 +11,10 @@ from torch import nn
 import benchmarks.__main__ as command
 import benchmarks.runner as runner
 import benchmarks.training as training
-import obverse.data
 from benchmarks.runner import first_of_each
 from benchmarks.table import Paper, Table, Training, Untrained, facts
 from benchmarks.tables import TABLES
 from benchmarks.tables.syce_digits import TABLE as SYCE
-from obverse.checkpoint import load_tensors
 from obverse.data.base import MemoryDataset, Sample
 from obverse.metrics.judges import JudgeSettings
 
@@ -94,27 +92,6 @@ def test_rows_of_every_kind_and_one_that_fails(folders):
     assert rows["misdeclared"]["failed"].startswith("TypeError: misdeclared: cxplain learns")
     assert json.loads((folders / "results" / "tiny.json").read_text())["rows"] == json.loads(json.dumps(result["rows"]))
     assert "failed: ValueError: epsilon" in runner.text(result)
-
-
-def test_a_row_can_end_with_its_last_weights(folders, monkeypatch):
-    kind = {"method": "cxplain", "settings": {"cell": 8}, "steps": 3, "batch_size": 4, "validate_every": 1}
-    scores = iter([0.0, 1.0, 2.0])  # the first are the best
-    monkeypatch.setattr("obverse.baselines.cxplain.CXPlain.validate", lambda self, data: next(scores))
-    rows = {"best": Training(**kind), "last": Training(**kind, last=True)}
-    found = {row["row"]: row for row in runner.run(table(**rows))["rows"]}
-    assert not any("failed" in row for row in found.values()), found
-    assert (found["best"]["best_step"], found["last"]["best_step"]) == (1, 3)
-    assert found["last"]["settings"]["last"] and "last" not in found["best"]["settings"]
-    (run,) = (folders / "cache").glob("*-cxplain-*")  # one training for both
-    state = load_tensors(run / "checkpoint" / "state.safetensors")
-    splits = {name: obverse.data.open("lesions", split=name, size=16, count=count)
-              for name, count in table(**rows).counts.items()}  # fmt: skip
-    classifier, _ = training.train_classifier(TINY, splits["train"], splits["validation"], 0)
-    shop = training.Workshop(rows, classifier, splits)
-    kept = {name: shop.make(name, 0)[0].networks.state_dict() for name in rows}
-    average = {k.removeprefix("average."): v for k, v in state.items() if k.startswith("average.")}
-    assert all(torch.equal(kept["last"][k], v) for k, v in average.items())
-    assert any(not torch.equal(kept["best"][k], v) for k, v in average.items())
 
 
 def test_only_some_rows_keep_the_others(monkeypatch):
