@@ -37,6 +37,7 @@ from obverse.networks.pool import ImagePool
 from obverse.networks.translators import UNet
 from obverse.training import Moves
 from obverse.translation.cycle import Cycle
+from obverse.translation.validation import validity_and_change
 
 
 @dataclass(eq=False, kw_only=True)
@@ -63,6 +64,16 @@ class _Finding(Cycle):
 
     def _cycle_of(self, i: int) -> float:
         return self.back if i == self._positive else self.cycle
+
+    def validate(self, data: Dataset) -> float:
+        """Return 1 - validity + mean |M(x)| over the images that are decided diseased.
+
+        Of the others every draw of the noise would say something else, by more than maps still differ late in a training.
+
+        Raises:
+            ValueError: no image is decided diseased.
+        """
+        return validity_and_change(self, data, self._positive)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -153,7 +164,7 @@ class CXGANCascaded(_Finding):
         yield "map_critic", self._critic("map_critic", "map_pool", healthy, made, step)  # eq. 6
 
     def validate(self, data: Dataset) -> float:
-        """Return 1 - validity + mean L1, and 2 more in phase one: it has no map, so its weights are never the best."""
+        """Return the score as above, and 2 more in phase one: it has no map, so its weights are never the best."""
         return super().validate(data) + 2 * (not self._begun)
 
     @property

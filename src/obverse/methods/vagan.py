@@ -32,6 +32,7 @@ from obverse.networks.critics import PooledCritic
 from obverse.networks.translators import Norm, UNet
 from obverse.training import Moves
 from obverse.translation.domains import Domains, check_two_classes, domain_of_each
+from obverse.translation.validation import validity_and_change
 
 
 @dataclass(eq=False, kw_only=True)
@@ -149,15 +150,4 @@ class VAGAN(LearnedExplainer):
         Raises:
             ValueError: no image is decided diseased.
         """
-        valid, distance, count = 0.0, 0.0, 0
-        for batch in data.batches(256, self.device):
-            answer = self.explain(batch.image)
-            rows = answer.select(answer.source == self._positive)
-            valid += float(rows.valid.sum())
-            distance += float(rows.attribution.flatten(1).mean(1).sum())
-            count += len(rows)
-        if count == 0:
-            name = self.classifier.classes[self._positive]
-            raise ValueError(f"validation: expected images that the classifier decides {name!r}, got none among {len(data)}; "
-                             "check diseased and the images")  # fmt: skip
-        return 1 - valid / count + distance / count
+        return validity_and_change(self, data, self._positive)
