@@ -9,11 +9,13 @@ from torch import Tensor
 
 from obverse.data.base import MemoryDataset, Sample
 from obverse.evaluation import evaluate, fitting
+from obverse.explainer import Answer
 from obverse.metrics.base import Better, ImageMetric, SetMetric
 from obverse.metrics.maps import Cut
 from obverse.metrics.overlap import Dice
 from obverse.metrics.validity import Validity
 from obverse.report.base import Report
+from obverse.report.examples import Examples
 from obverse.training import History
 from tiny import MapOnly, Negative, Nothing, Truth, corner_classifier, corner_data
 
@@ -56,6 +58,45 @@ def test_streaming_equals_all_at_once(batch_size):
         assert one.label == other.label and one.n == other.n
         assert one.value == pytest.approx(other.value, abs=1e-5) and one.low == pytest.approx(other.low, abs=1e-5)
     assert torch.equal(whole.identity, parts.identity)
+
+
+@dataclass(eq=False, kw_only=True)
+class Chance(Negative):
+    """Noise decides whether it inverts the image or leaves it; on the way it shows the same answer throughout."""
+
+    name = "chance"
+    many_answers = True
+
+    def answer(self, query):
+        share = (query.normal(1) > 0).float().view(-1, 1, 1, 1)
+        return Answer(counterfactual=query.image + share * (1 - 2 * query.image))
+
+    def frames(self, query, count):
+        return self.answer(query).counterfactual[:, None].expand(-1, count, -1, -1, -1)
+
+
+def test_where_noise_chooses_the_figures_are_over_more_than_one_noise():
+    explainer, data = Chance(corner_classifier()), corner_data(40)
+    lesion = data.subset((data.labels() == 1).nonzero().flatten())
+    report = evaluate(explainer, lesion, metrics=["validity"], batch_size=4)
+    by_hand = [explainer.explain(batch.image, seed=k).valid.float().mean() for k, batch in enumerate(lesion.batches(4))]
+    found = report.row("validity").value
+    assert found == pytest.approx(float(torch.stack(by_hand).mean())) and 0 < found < 1
+    # 16 images of a noise if nothing is said; one noise for all where nothing is chosen by it
+    assert evaluate(explainer, lesion, metrics=["validity"]).settings["batch size"] == 16
+    assert evaluate(Negative(corner_classifier()), lesion, metrics=["validity"]).settings["batch size"] == 256
+
+
+def test_the_way_to_an_example_is_walked_with_its_own_noise():
+    explainer, data = Chance(corner_classifier()), corner_data(12)
+    examples = Examples(12)
+    for seed, start in enumerate(range(0, 12, 2)):
+        sample = data[start : start + 2]
+        examples.add(explainer.explain(sample.image, seed=seed), sample, torch.arange(start, start + 2), seed)
+    examples.arrange()
+    examples.follow(explainer)
+    assert torch.equal(examples.walk.frames[:, -1], examples.explanation.counterfactual)
+    assert len(examples.walk.posterior) == 12
 
 
 def test_answers_of_which_nothing_was_asked_are_left_out_and_counted():

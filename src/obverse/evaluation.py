@@ -72,7 +72,8 @@ def evaluate(
         history: what `fit` returned, for the training curve.
         examples: how many answers the report shows.
         seed: of every random choice.
-        batch_size: images at a time; None takes 256, and fewer where they are large, for the sake of memory.
+        batch_size: images at a time; None takes 256, fewer where they are large, for the sake of memory, and 16 where noise
+            chooses among answers: the images of a batch share theirs, and each batch has its own.
         progress: show a bar (where the output is no terminal, one line a minute).
 
     Raises:
@@ -83,7 +84,7 @@ def evaluate(
         explainer=explainer, data=data, reference=reference, validation=validation,
         second_classifier=second_classifier, attribute_classifier=attribute_classifier, recogniser=recogniser,
         judges=None if judges is None else Path(judges), inception=None if inception is None else Path(inception),
-        target=target, seed=seed, batch_size=batch_size or fitting(data),
+        target=target, seed=seed, batch_size=batch_size or (min(16, fitting(data)) if explainer.many_answers else fitting(data)),
     )  # fmt: skip
     if len(data) == 0:
         raise ValueError("data: expected at least one image, got none; check the split or the filter")

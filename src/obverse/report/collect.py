@@ -105,14 +105,14 @@ class Run:
             self._stream(answers, precision, bar)
 
     def _stream(self, answers: int, precision: Precision, bar: Progress) -> None:
-        context, active, start = self.context, None, 0
+        context, active, start, seed = self.context, None, 0, self.context.seed
         self.most = answers * len(context.data)
         for batch in context.data.batches(context.batch_size, context.classifier.device):
             check_fields(batch, len(context.data.classes))
             self.images.update((batch.image * 255).round().to(torch.uint8).cpu().contiguous().numpy().tobytes())
             began = time.perf_counter()
             explanation = context.explainer.explain(
-                batch.image, context.target, answers=answers, seed=context.seed, precision=precision
+                batch.image, context.target, answers=answers, seed=seed, precision=precision
             )
             self.times["explaining"] += time.perf_counter() - began
             self._check(explanation)
@@ -127,7 +127,8 @@ class Run:
             self.counts["left out (already decided as asked)"] += len(explanation) - len(rows)
             if len(rows):
                 sample = self._by_classifier(batch).select(explanation.query[rows])
-                self._take(active, explanation.select(rows), sample, index[rows], answers)
+                self._take(active, explanation.select(rows), sample, index[rows], answers, seed)
+            seed += context.explainer.many_answers  # the images of a batch share their noise: each batch its own
             bar.advance({})
 
     def follow(self, answers: int) -> None:
@@ -135,13 +136,14 @@ class Run:
         began = time.perf_counter()
         self.examples.arrange()
         if answers == 1:
-            self.examples.follow(self.context.explainer, self.context.seed)
+            self.examples.follow(self.context.explainer)
         self.times["ways to the examples"] = time.perf_counter() - began
 
     def _take(
-        self, active: list[Metric], explanation: Explanation, sample: Sample, index: Tensor, answers: int
-    ) -> None:
-        self.examples.add(explanation, sample, index)
+        self, active: list[Metric], explanation: Explanation, sample: Sample, index: Tensor, answers: int,
+        seed: int,
+    ) -> None:  # fmt: skip
+        self.examples.add(explanation, sample, index, seed)
         group = sample.group if sample.group is not None else index if answers > 1 else None
         right = None if sample.label is None else (sample.label == explanation.source)
         for name, value in (("image", index), ("source", explanation.source), ("target", explanation.target),

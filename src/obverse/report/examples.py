@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
@@ -28,27 +30,30 @@ class Examples:
         self.sample: Sample | None = None
         self.walk: Walk | None = None
         self.index = torch.zeros(0, dtype=torch.int64)
-        self._priority = torch.zeros(0)
+        self._priority, self._seeds = torch.zeros(0), torch.zeros(0, dtype=torch.int64)
         self.offered = 0
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def add(self, explanation: Explanation, sample: Sample, index: Tensor) -> None:
-        """Offer more answers; `index` (N,) says which image of the data set each belongs to."""
+    def add(self, explanation: Explanation, sample: Sample, index: Tensor, seed: int = 0) -> None:
+        """Offer more answers; `index` (N,) says which image of the data set each belongs to, `seed` what noise chose them."""
         self.offered += len(explanation)
         priority = torch.rand(len(explanation), generator=self._generator)
         first = self._choose(explanation, priority)  # most answers are dropped before anything is copied
         explanation, sample = explanation.select(first).to("cpu"), sample.select(first).to("cpu")
         index, priority = index.cpu()[first], priority[first]
+        seeds = torch.full_like(index, seed)
         if self.explanation is not None and self.sample is not None:
             explanation = Explanation.cat([self.explanation, explanation])
             sample = Sample.cat([self.sample, sample])
             index, priority = torch.cat([self.index, index]), torch.cat([self._priority, priority])
+            seeds = torch.cat([self._seeds, seeds])
             rows = self._choose(explanation, priority)
             explanation, sample = explanation.select(rows), sample.select(rows)
-            index, priority = index[rows], priority[rows]
-        self.explanation, self.sample, self.index, self._priority = explanation, sample, index, priority
+            index, priority, seeds = index[rows], priority[rows], seeds[rows]
+        self.explanation, self.sample, self.index = explanation, sample, index
+        self._priority, self._seeds = priority, seeds
 
     @property
     def complete(self) -> bool:
@@ -60,19 +65,22 @@ class Examples:
         if self.complete and self.explanation is not None and self.sample is not None:
             order = self.index.argsort(stable=True)
             self.explanation, self.sample = self.explanation.select(order), self.sample.select(order)
-            self.index, self._priority = self.index[order], self._priority[order]
+            self.index, self._priority, self._seeds = self.index[order], self._priority[order], self._seeds[order]
 
-    def follow(self, explainer: Explainer, seed: int) -> None:
+    def follow(self, explainer: Explainer) -> None:
         """Keep the ways to all answers that were chosen, for the report's sliders; none where there is no way."""
         if self.explanation is None or not len(self):
             return
-        device = explainer.classifier.device
+        explanation, parts, places = self.explanation.to(explainer.classifier.device), list[Walk](), list[Tensor]()
         try:
-            found = walk(explainer, self.explanation.to(device), frames=FRAMES, seed=seed)
+            for seed in self._seeds.unique().tolist():
+                places.append((self._seeds == seed).nonzero().flatten())
+                parts.append(walk(explainer, explanation.select(places[-1]), frames=FRAMES, seed=seed))
         except NotApplicable:
             return
-        self.walk = Walk(frames=found.frames.cpu(), posterior=found.posterior.cpu(), asked=found.asked, kind=found.kind,
-                         faded=found.faded)  # fmt: skip
+        order = torch.cat(places).argsort()
+        frames, posterior = (torch.cat([getattr(part, name).cpu() for part in parts])[order] for name in ("frames", "posterior"))
+        self.walk = dataclasses.replace(parts[0], frames=frames, posterior=posterior)
 
     def _choose(self, explanation: Explanation, priority: Tensor) -> Tensor:
         """Return the rows to keep: one of every kind, then the next of every kind, lowest priority first."""
