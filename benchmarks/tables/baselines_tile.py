@@ -19,7 +19,7 @@ CLASSIFIER = Training(
         "architecture": "ResNet", "width": 16, "stride": 2, "local_contrast": True, "learning_rate": 2e-3,
         "weight_decay": 0.01, "noise": 0.004, "balance": True, "augment": TURNED,
     },
-    steps=1000,
+    steps=800,
     batch_size=32,
     validate_every=100,
     max_minutes=20,
