@@ -19,8 +19,10 @@ def validity_and_change(explainer: LearnedExplainer, data: Dataset, source: int)
     """
     valid, distance, count = 0.0, 0.0, 0
     for batch in data.batches(256, explainer.device):
-        answer = explainer.explain(batch.image)
-        rows = answer.select(answer.source == source)
+        image = batch.image[explainer.classifier.decide(batch.image) == source]
+        if len(image) == 0:
+            continue
+        rows = explainer.explain(image)
         valid += float(rows.valid.sum())
         distance += float(rows.attribution.flatten(1).mean(1).sum())
         count += len(rows)
