@@ -135,7 +135,7 @@ class _Evaluation:
             test, notes = first_of_each(test, count), [*notes, f"the first {count} test images of each class"]
         trained = {} if history is None or not isinstance(explainer, LearnedExplainer) else {
             "steps": history.steps, "training_minutes": round(history.seconds / 60, 2), "best_step": history.best_step,
-            "parameters": parameters(explainer),
+            "trained_on": history.device, "parameters": parameters(explainer),
         }  # fmt: skip
         asked = {
             "explainer": explainer.describe(), "weights": weights(explainer), "metrics": self.table.metrics, "seed": seed,
@@ -260,7 +260,8 @@ def text(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         if "training_minutes" in row:
             sizes = ", ".join(f"{name} {count:,}" for name, count in row.get("parameters", {}).items())
-            lines.append(f"| {row['row']} | {row['seed']} | trained: {row['steps']} steps, {row['training_minutes']} minutes; "
+            lines.append(f"| {row['row']} | {row['seed']} | trained: {row['steps']} steps, {row['training_minutes']} minutes on "
+                         f"{row.get('trained_on', 'a CPU')}; "
                          f"parameters: {sizes or 'not counted'} | | | | | |")  # fmt: skip
     for name, error in result["failed_again"].items():
         lines.append(f"| {name} | | failed, its figures are from before: {error} | | | | | |")

@@ -1,4 +1,4 @@
-"""Images explained per second: digits, batch 256, posteriors before and after included; both precisions in one run."""
+"""Images explained per second: digits, posteriors before and after included; batches and precisions in one run."""
 
 from __future__ import annotations
 
@@ -8,45 +8,54 @@ import sys
 import time
 from typing import Any
 
+import torch
+from torch import Tensor
+
 import obverse.data
 from benchmarks.runner import RESULTS, hardware
-from benchmarks.tables.syce_digits import TABLE
-from benchmarks.training import train_classifier
 from obverse.checkpoint import write_json
-from obverse.explainer import Precision
+from obverse.classification import ClassifierTraining
+from obverse.explainer import Explainer, Precision
+from obverse.methods.c3lt import C3LT
 from obverse.methods.syce import CyCE, SyCE
+from obverse.models.dcgan import DCGAN
 from obverse.runs import versions
 
 
 def run(*, quick: bool) -> dict[str, Any]:
-    """Measure SyCE and CyCE, interleaved, and the start of the command line; print and write results/speed.json."""
-    splits = {name: obverse.data.open(TABLE.data, split=name) for name in ("train", "validation", "test")}
-    classifier, _ = train_classifier(TABLE.classifier, splits["train"], splits["validation"], 0)
-    image = splits["test"][slice(0, 256)].image  # weights do not change the time: untrained generators
-    rounds, precisions = (2 if quick else 20), ("bf16", "float32")
+    """Measure SyCE, CyCE and C3LT, interleaved, and the start of the command line; print and write results/speed.json.
+
+    Where there is a GPU it is what is measured, without the starts, and the file is speed-gpu.json.
+    """
+    data = obverse.data.open("mnist:3,8", split="test")
+    # weights do not change the time: all networks are untrained
+    classifier = ClassifierTraining(classes=data.classes, image_shape=data.image_shape, architecture="LeNet").classifier()
+    explainers = (SyCE(classifier), CyCE(classifier), C3LT(classifier, DCGAN(data.image_shape)))
+    gpu, rounds = torch.cuda.is_available(), 2 if quick else 20
     times: dict[str, list[float]] = {}
     for index in range(rounds + 2):
-        for explainer in (SyCE(classifier), CyCE(classifier)):
-            for precision in precisions:
-                chosen: Precision = "bf16" if precision == "bf16" else "float32"
-                began = time.perf_counter()
-                explainer.explain(image, precision=chosen)
-                if index >= 2:  # warmed up
-                    times.setdefault(f"{explainer.name} {precision}", []).append(time.perf_counter() - began)
+        for size in (256, 2048) if gpu else (256,):
+            image = data[torch.arange(size) % len(data)].image.to(classifier.device)
+            for explainer in explainers:
+                for precision in ("bf16", "float32"):
+                    seconds = _seconds(explainer, image, precision)
+                    if index >= 2:  # warmed up
+                        times.setdefault(f"{explainer.name} {precision}, batch {size}", []).append(seconds / size)
     result = {
         "table": "speed",
-        "about": "Images explained per second, batch 256, 28 x 28, posteriors before and after included.",
-        "images_per_second": {name: round(256 / statistics.median(seconds), 1) for name, seconds in times.items()},
-        "fastest": {name: round(256 / min(seconds), 1) for name, seconds in times.items()},
+        "about": "Images explained per second, 28 x 28, posteriors before and after included.",
+        "images_per_second": {name: round(1 / statistics.median(seconds), 1) for name, seconds in times.items()},
+        "seconds_per_image": {name: float(f"{statistics.median(seconds):.3g}") for name, seconds in times.items()},
+        "fastest": {name: round(1 / min(seconds), 1) for name, seconds in times.items()},
         "rounds": rounds,
-        "paper": {"SyCE, V100": 20, "CyCE, V100": 33},
-        "start_seconds": {name: _start(code) for name, code in STARTS.items()},
+        "paper": {"images per second": {"SyCE, V100": 20, "CyCE, V100": 33}, "seconds per image": {"C3LT, RTX 2080 Ti": 9e-6}},
+        "start_seconds": {} if gpu else {name: _start(code) for name, code in STARTS.items()},
         "versions": versions(),
         "hardware": hardware(),
     }
     if not quick:
-        write_json(RESULTS / "speed.json", result)
-    for part in ("images_per_second", "start_seconds"):
+        write_json(RESULTS / ("speed-gpu.json" if gpu else "speed.json"), result)
+    for part in ("images_per_second", "seconds_per_image", "start_seconds"):
         sys.stdout.write("\n".join(f"{name}: {value}" for name, value in result[part].items()) + "\n")  # type: ignore[attr-defined]
     return result
 
@@ -56,6 +65,17 @@ STARTS = {
     "obverse --help": ["-m", "obverse", "--help"],
     "obverse fit syce --help": ["-m", "obverse", "fit", "syce", "--help"],
 }
+
+
+def _seconds(explainer: Explainer, image: Tensor, precision: Precision) -> float:
+    """Return the seconds of one batch."""
+    if image.is_cuda:
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    explainer.explain(image, precision=precision)
+    if image.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
 def _start(arguments: list[str]) -> float:

@@ -19,6 +19,7 @@ import obverse.training
 from obverse import checkpoint
 from obverse.batches import Batches, Step
 from obverse.data.base import MemoryDataset, Sample
+from obverse.runs import device_name
 from obverse.training import Trainable, fit, history_of, stop_requests, use_bf16
 from tiny_core import SHAPE, Toy, bright_data
 
@@ -180,6 +181,7 @@ def test_bf16_is_used_only_where_it_is_fast(monkeypatch):
         has = {"cpu_name": f"{name} something", "amx_bf16": amx, "avx512_bf16": avx}
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
         assert use_bf16(torch.device("cpu")) is fast
+        assert not use_bf16(torch.device("cuda"))
 
 
 # ---------------------------------------------------------------------- data order and noise
@@ -303,8 +305,11 @@ def test_a_finished_run_resumed_gives_the_same_answer(data, tmp_path):
     one = fit(first, data, steps=20, **settings)
     other = fit(again, data, steps=20, existing="resume", **settings)
     assert again.worlds == [] and one == other
-    assert history_of(tmp_path / "run") == one
+    assert history_of(tmp_path / "run") == one and one.device == device_name(torch.device("cpu")) != ""
     assert same(weights(first), weights(again))
+    state = tmp_path / "run" / "checkpoint" / "state.json"
+    state.write_text(json.dumps({key: value for key, value in json.loads(state.read_text()).items() if key != "device"}))
+    assert history_of(tmp_path / "run").device == "unknown"  # of a run before this was noted
 
 
 def test_the_folder_of_a_run_cut_short_says_so(data, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -88,15 +89,18 @@ class ClassifierTraining(Trainable):
         """Return the labels if batches are balanced.
 
         Raises:
-            ValueError: no labels, or a class without images.
+            ValueError: no labels, or a class without images where batches are balanced.
         """
         labels = data.labels()
         if labels is None:
             raise ValueError(f"data: {data.name} has no labels, got only images; a classifier learns from labels")
         counts = torch.bincount(labels, minlength=len(self.classes)).tolist()
         if min(counts) == 0:
-            missing = self.classes[counts.index(0)]
-            raise ValueError(f"data: no image of class {missing!r} among {len(labels)}; check the split or the folder")
+            name = self.classes[counts.index(0)]
+            missing = f"data: no image of class {name!r} among {len(labels)}; check the split or the folder"
+            if self.balance:
+                raise ValueError(missing)
+            warnings.warn(f"{missing}. It will hardly ever be decided", stacklevel=4)
         return labels if self.balance else None
 
     def train_step(self, batch: Sample, step: Step) -> Moves:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from obverse.metrics.validity import check_second
 from obverse.report.base import Report, Row
 from obverse.report.collect import Run
 from obverse.report.examples import Examples
-from obverse.runs import versions
+from obverse.runs import device_name, versions
 from obverse.training import History
 
 __all__ = ["Report", "Row", "evaluate"]
@@ -131,5 +130,5 @@ def _describe(data: Dataset) -> dict[str, Any]:
 
 def _hardware(classifier: Classifier) -> dict[str, str]:
     device = classifier.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"device": f"{device.type}: {name}", "cores": str(os.cpu_count()), "threads": str(torch.get_num_threads())}
+    name = f"{device.type}: {device_name(device)}"
+    return {"device": name, "cores": str(os.cpu_count()), "threads": str(torch.get_num_threads())}

@@ -97,7 +97,8 @@ class RunFolder:
                 tensors |= {f"players.{name}.{index}.{slot}": torch.as_tensor(v) for slot, v in slots.items()}
             groups[name] = content["param_groups"]
         meta = {"step": state.step, "seconds": state.seconds, "best_step": state.best_step,
-                "best_score": state.best_score, "curve": state.curve, "groups": groups}  # fmt: skip
+                "best_score": state.best_score, "curve": state.curve, "groups": groups,
+                "device": device_name(next(iter(state.average.values())).device)}  # fmt: skip
         save_folder(self.path / "checkpoint", {"state": tensors}, {"state": meta})
 
     def save_best(self, trainable: Trainable) -> None:
@@ -137,6 +138,13 @@ class RunFolder:
         if self.path is None:
             return "nothing was saved, since there is no run_dir"
         return f"go on with the same settings and existing='resume' (--resume) in {self.path}"
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a GPU, or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine())
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
 from obverse.batches import Step
@@ -92,6 +91,7 @@ class VAE(LearnedModel):
 
     def _bound(self, image: Tensor, latent: Tensor, mean: Tensor, logarithm: Tensor) -> dict[str, Tensor]:
         pixels = image[0].numel()
-        made = self._decode(latent).clamp(1e-5, 1 - 1e-5)
+        made = self._decode(latent).float().clamp(1e-5, 1 - 1e-5)
+        image = -(image * made.log() + (1 - image) * (1 - made).log()).mean()  # torch's own refuses autocast on CUDA
         divergence = 0.5 * (mean.square() + logarithm.exp() - 1 - logarithm).sum(1).mean()
-        return {"image": F.binary_cross_entropy(made, image), "divergence": self.divergence * divergence / pixels}
+        return {"image": image, "divergence": self.divergence * divergence / pixels}
