@@ -26,7 +26,7 @@ CLASSIFIER = Training(
 )
 # coarser than on small images: each image is classified once for every cell
 CXPLAIN = Training(
-    method="cxplain", settings={"cell": 16}, steps=300, batch_size=8, validate_every=50, max_minutes=9
+    method="cxplain", settings={"cell": 32}, steps=120, batch_size=8, validate_every=40, max_minutes=9
 )
 
 NOTES = (
