@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,7 +39,6 @@ def run(*, quick: bool) -> dict[str, Any]:
     classifier, _ = train_classifier(TABLE.classifier, splits["train"], splits["validation"], 0)
     shop = Workshop({name: row for name, (row, _, _) in ROWS.items()}, classifier, splits)
     path = RESULTS / "searches.json"
-    known: dict[str, Any] = read_json(path)["rows"] if path.exists() else {}
     rows: dict[str, Any] = {}
     result = {
         "table": "searches",
@@ -49,7 +49,7 @@ def run(*, quick: bool) -> dict[str, Any]:
         "hardware": hardware(),
     }
     for name, (_, count, target) in ROWS.items():
-        if not quick and name in known:
+        if not quick and name in _there(path):
             continue
         explainer, _ = shop.make(name, 0)
         image = first_of_each(splits["test"], (4 if quick else count) // 2)[:].image
@@ -65,5 +65,10 @@ def run(*, quick: bool) -> dict[str, Any]:
         }  # fmt: skip
         sys.stdout.write(f"{name}: {json.dumps(rows[name])}\n")
         if not quick:
-            write_json(path, result | {"rows": known | rows})
+            write_json(path, result | {"rows": _there(path) | rows})
     return result
+
+
+def _there(path: Path) -> dict[str, Any]:
+    rows: dict[str, Any] = read_json(path)["rows"] if path.exists() else {}
+    return rows

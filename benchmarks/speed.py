@@ -9,15 +9,15 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import obverse.data
 from benchmarks.runner import RESULTS, hardware
 from obverse.checkpoint import write_json
 from obverse.classification import ClassifierTraining
-from obverse.explainer import Explainer, Precision
+from obverse.explainer import Precision
 from obverse.methods.c3lt import C3LT
 from obverse.methods.syce import CyCE, SyCE
+from obverse.metrics.cost import timed
 from obverse.models.dcgan import DCGAN
 from obverse.runs import versions
 
@@ -32,13 +32,14 @@ def run(*, quick: bool) -> dict[str, Any]:
     classifier = ClassifierTraining(classes=data.classes, image_shape=data.image_shape, architecture="LeNet").classifier()
     explainers = (SyCE(classifier), CyCE(classifier), C3LT(classifier, DCGAN(data.image_shape)))
     gpu, rounds = torch.cuda.is_available(), 2 if quick else 20
+    precisions: tuple[Precision, ...] = ("bf16", "float32")
     times: dict[str, list[float]] = {}
     for index in range(rounds + 2):
         for size in (256, 2048) if gpu else (256,):
             image = data[torch.arange(size) % len(data)].image.to(classifier.device)
             for explainer in explainers:
-                for precision in ("bf16", "float32"):
-                    seconds = _seconds(explainer, image, precision)
+                for precision in precisions:
+                    seconds = timed(explainer, image, precision)
                     if index >= 2:  # warmed up
                         times.setdefault(f"{explainer.name} {precision}, batch {size}", []).append(seconds / size)
     result = {
@@ -65,17 +66,6 @@ STARTS = {
     "obverse --help": ["-m", "obverse", "--help"],
     "obverse fit syce --help": ["-m", "obverse", "fit", "syce", "--help"],
 }
-
-
-def _seconds(explainer: Explainer, image: Tensor, precision: Precision) -> float:
-    """Return the seconds of one batch."""
-    if image.is_cuda:
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    explainer.explain(image, precision=precision)
-    if image.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
 
 
 def _start(arguments: list[str]) -> float:

@@ -25,7 +25,7 @@ TABLE = Table(
             method="cxgan", settings=DEEP, steps=4400, batch_size=16, validate_every=200, max_minutes=60
         ),
         "CX-GAN cascaded": Training(
-            method="cxgan_cascaded", settings=DEEP, steps=4400, batch_size=16, validate_every=200, max_minutes=60
+            method="cxgan_cascaded", settings=DEEP, steps=2600, batch_size=16, validate_every=100, max_minutes=60
         ),
         # its map finds the lesions between steps 2500 and 3000, and at 5000 the change is smallest yet
         "VA-GAN": Training(

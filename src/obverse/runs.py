@@ -77,7 +77,7 @@ class RunFolder:
                 index, slot = key.split(".", 1)
                 slots.setdefault(int(index), {})[slot] = value
             optimizer.load_state_dict({"state": slots, "param_groups": meta["groups"][name]})
-        state.step, state.seconds = meta["step"], meta["seconds"]
+        state.step, state.seconds, state.device = meta["step"], meta["seconds"], meta.get("device", "unknown")
         state.best_step, state.best_score = meta["best_step"], meta["best_score"]
         state.curve = [(int(step), float(score)) for step, score in meta["curve"]]
         self._forget_after(state.step)
@@ -98,7 +98,7 @@ class RunFolder:
             groups[name] = content["param_groups"]
         meta = {"step": state.step, "seconds": state.seconds, "best_step": state.best_step,
                 "best_score": state.best_score, "curve": state.curve, "groups": groups,
-                "device": device_name(next(iter(state.average.values())).device)}  # fmt: skip
+                "device": state.device}  # fmt: skip
         save_folder(self.path / "checkpoint", {"state": tensors}, {"state": meta})
 
     def save_best(self, trainable: Trainable) -> None:

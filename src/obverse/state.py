@@ -17,15 +17,15 @@ class State:
         self.networks, self.players, self.decay = networks, players, average
         self.rates = {name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in players.items()}
         self.average = {k: v.detach().clone() for k, v in networks.named_parameters()}
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.device = 0, 0.0, "unknown"  # the name of what the last step ran on
         self.best_step: int | None = None
         self.best_score: float | None = None
         self.best: dict[str, Tensor] | None = None
         self.curve: list[tuple[int, float]] = []
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: float, device: str) -> None:
         """Count a step and move the averages, quickly at first: the start is noise."""
-        self.step, self.seconds = self.step + 1, seconds
+        self.step, self.seconds, self.device = self.step + 1, seconds, device
         keep = min(self.decay, (1 + self.step) / (10 + self.step)) if self.decay else 0.0
         own = dict(self.networks.named_parameters())
         with torch.no_grad():

@@ -177,6 +177,7 @@ def fit(
     folder = RunFolder.open(run_dir, trainable.describe(), settings, existing, main=accelerator.is_main_process,
                             wait=accelerator.wait_for_everyone)  # fmt: skip
     folder.restore(state)
+    name = device_name(device)
     low = in_bf16("float32" if precision == "auto" and trainable.full_precision else precision, device)
 
     def keep(score: float | None) -> None:  # the averaged weights, if they are the best so far
@@ -191,12 +192,12 @@ def fit(
     with stop_requests() as asked, Progress(state.step, steps, batch_size, shown=progress and rank == 0) as bar:
         while state.step < steps and stopped_by == "steps":
             step = Step(state.step, steps, seed, batches.rows, batches.blocks, rank, world, device)
-            for name, optimizer in players.items():
-                for group, base in zip(optimizer.param_groups, state.rates[name]):
+            for player, optimizer in players.items():
+                for group, base in zip(optimizer.param_groups, state.rates[player]):
                     group["lr"] = base * trainable.rate(step)
             networks.train()
             losses = _take_step(trainable, batches(state.step), step, players, low, accelerator)
-            state.advance(time.monotonic() - started + before)
+            state.advance(time.monotonic() - started + before, name)
             bar.advance(losses)
             stop = _any(accelerator, asked.is_set(), device)
             late = _any(accelerator, max_minutes is not None and state.seconds >= 60 * max_minutes, device)
@@ -217,7 +218,7 @@ def fit(
     state.load_best()
     networks.eval()
     curve = tuple(state.curve)
-    return History(state.step, state.seconds, state.best_step, state.best_score, curve, stopped_by, device_name(device))
+    return History(state.step, state.seconds, state.best_step, state.best_score, curve, stopped_by, state.device)
 
 
 def _take_step(

@@ -10,7 +10,9 @@ OF_C3LT = {"aupc_target", "aupc_source", "im1", "im2", "frechet", "kernel_distan
 @pytest.mark.parametrize("name", ["baselines-lesions", "baselines-tile"])
 def test_the_columns_of_all_papers_are_there(name):
     table = TABLES[name]
-    assert set(table.metrics) >= OF_C3LT
+    sets = {"frechet", "kernel_distance"}  # of 50 answers of a class, which the tile table has not
+    assert set(table.metrics) >= (OF_C3LT - sets if table.test_count < 50 else OF_C3LT)
+    assert table.test_count >= 50 or "50 answers" in " ".join(table.notes)
     printed = {(p.paper, p.ours or p.row, p.metric): p.value() for p in table.paper}
     assert printed["c3lt", "PGD", "COUT"] == 0.471 and printed["c3lt", "CVE", "COUT, after each edit"] == -0.557
     assert printed["cx-gan", "CXPlain", "Dice, attribution"] == pytest.approx(0.2788)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset
-from obverse.explainer import Explainer
+from obverse.explainer import Explainer, Precision
 from obverse.metrics.base import Better, Measured, Probe
 
 QUESTION = "What does it cost?"
@@ -52,16 +52,16 @@ class Seconds(Probe):
         """Return the seconds of the first explanation, of one more of the same image, and per image in batches."""
         image = data[slice(0, min(self.batch_size, len(data)))].image.to(classifier.device)
         began = time.perf_counter()
-        first = _timed(explainer, image[:1])
-        again = _timed(explainer, image[:1])
+        first = timed(explainer, image[:1])
+        again = timed(explainer, image[:1])
         size = len(image)
         while size > 1 and again * size > self.budget:
             size //= 2
         if size > 1:
-            _timed(explainer, image[:size])  # batches of a new size are slow once
+            timed(explainer, image[:size])  # batches of a new size are slow once
         times = [again] if size == 1 and again > self.budget / 4 else []
         while len(times) < 5 and (not times or time.perf_counter() - began < self.budget / 2):
-            times.append(_timed(explainer, image[:size]))
+            times.append(timed(explainer, image[:size]))
         each = statistics.median(times) / size
         return (
             Measured(label="seconds, first explanation", value=first, n=1, unit="s", better="lower"),
@@ -73,15 +73,16 @@ class Seconds(Probe):
 
 def affordable(explainer: Explainer, image: Tensor, calls: int, budget: float) -> int:
     """Return how many of the images can be explained `calls` times each within `budget` seconds; at least 2, or all."""
-    spent = _timed(explainer, image[:1]) * calls
+    spent = timed(explainer, image[:1]) * calls
     return max(min(len(image), 2), min(len(image), int(budget / max(spent, 1e-6))))
 
 
-def _timed(explainer: Explainer, image: Tensor) -> float:
+def timed(explainer: Explainer, image: Tensor, precision: Precision = "float32") -> float:
+    """Return the seconds that one batch takes, the device's work included."""
     if image.is_cuda:
         torch.cuda.synchronize(image.device)
     began = time.perf_counter()
-    explainer.explain(image)
+    explainer.explain(image, precision=precision)
     if image.is_cuda:
         torch.cuda.synchronize(image.device)
     return time.perf_counter() - began

@@ -92,6 +92,6 @@ class VAE(LearnedModel):
     def _bound(self, image: Tensor, latent: Tensor, mean: Tensor, logarithm: Tensor) -> dict[str, Tensor]:
         pixels = image[0].numel()
         made = self._decode(latent).float().clamp(1e-5, 1 - 1e-5)
-        image = -(image * made.log() + (1 - image) * (1 - made).log()).mean()  # torch's own refuses autocast on CUDA
+        error = -(image * made.log() + (1 - image) * (1 - made).log()).mean()  # torch's own refuses autocast on CUDA
         divergence = 0.5 * (mean.square() + logarithm.exp() - 1 - logarithm).sum(1).mean()
-        return {"image": image, "divergence": self.divergence * divergence / pixels}
+        return {"image": error, "divergence": self.divergence * divergence / pixels}
