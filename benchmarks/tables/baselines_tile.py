@@ -7,9 +7,9 @@ import dataclasses
 from benchmarks.table import Table, Training, Untrained
 from benchmarks.tables.baselines_lesions import C3LT_PAPERS, METRICS, ROWS, SHARED, SYCE_PAPERS, cxgan
 
-# without the true twin, what takes minutes a map at 128 px, and what needs 50 answers of a class
-LEFT_OUT = ("twin_distance", "true_difference", "lesion_left", "deletion", "insertion", "frechet", "kernel_distance")
-REALISM = ("im1", "im2")
+# without the true twin, and what takes minutes a map at 128 px
+LEFT_OUT = ("twin_distance", "true_difference", "lesion_left", "deletion", "insertion")
+REALISM = ("im1", "im2", "frechet", "kernel_distance")
 SLOW = ("occlusion", "SmoothGrad", "MGen", "Wachter")
 WITHOUT_TWINS = tuple(name for name in METRICS if name not in LEFT_OUT)
 TURNED = {"horizontal_flip": 0.5, "vertical_flip": 0.5, "shift": 0.05}
@@ -24,20 +24,20 @@ CLASSIFIER = Training(
     validate_every=100,
     max_minutes=20,
 )
-# coarser than on small images: each image is classified once for every cell
+# 941 images of 64 cells: half an hour of classifying, then steps are quick. Tiles are bright: covered with black, a cell is a
+# defect; of 24 validation defects the cells that matter when blurred have an average precision of 0.13, black ones 0.001
 CXPLAIN = Training(
-    method="cxplain", settings={"cell": 32}, steps=120, batch_size=8, validate_every=40, max_minutes=9
+    method="cxplain", settings={"cell": 16, "fill": "blur"}, steps=2000, batch_size=16, validate_every=100, max_minutes=60
 )
 
 NOTES = (
     "CX-GAN's figures are of generated lesions.",
     "Tiles without a defect are the majority: 70.8 % of the training images and 70.5 % (148 of 210) of the test images, "
-    "which is the accuracy of always saying so; the figures are of the first 20 of each class.",
+    "which is the accuracy of always saying so; the figures are of all 62 defects and as many others.",
     "Half of the defects cover less than 0.6 % of the tile, a quarter more than 30 %: the mean size that the percentile "
     "rule takes fits few of them.",
     "The images of a file series stay in one split.",
     "SmoothGrad, occlusion, Wachter and MGen are left out, to keep the table short on one core.",
-    "Distances of distributions need 50 answers of a class and are left out: the test set has 62 defects, the table 20.",
 )
 
 KEPT = {name: row for name, row in ROWS.items() if name not in SLOW} | {"CXPlain": CXPLAIN}
@@ -52,7 +52,7 @@ TABLE = Table(
     second_classifier=CLASSIFIER,
     rows=KEPT,
     metrics=WITHOUT_TWINS,
-    test_count=20,
+    test_count=62,
     paper=tuple(paper for paper in PAPERS if (paper.ours or paper.row) in KEPT),
     notes=(*NOTES, *SHARED),
 )
@@ -61,7 +61,7 @@ CAM = Table(
     about="The same for a classifier that ends in a global average, which CAM needs.",
     data="magnetic-tile:defect",
     size=128,
-    test_count=20,
+    test_count=62,
     classifier=dataclasses.replace(
         CLASSIFIER,
         settings={**CLASSIFIER.settings, "architecture": "MeanResNet", "learning_rate": 1e-3},

@@ -27,6 +27,20 @@ def test_targets_against_a_slow_loop():
         torch.testing.assert_close(explainer.targets(x)[row], expected, rtol=1e-3, atol=1e-5)
 
 
+def test_the_classifier_is_asked_once_for_every_image_and_what_is_remembered_is_what_it_said(monkeypatch):
+    explainer, x = CXPlain(classifier()), images(5)
+    fresh, asked = explainer.targets(x), []
+    monkeypatch.setattr(CXPlain, "targets", lambda self, image, own=CXPlain.targets: asked.append(len(image)) or own(self, image))
+    order = torch.tensor([4, 1, 3, 0])
+    for rows in (order[:2], order, order.flip(0), torch.tensor([1, 1])):
+        torch.testing.assert_close(explainer._remembered_targets(x[rows]), fresh[rows])
+    assert asked == [2, 2]
+    monkeypatch.setattr("obverse.baselines.cxplain.MOST_NUMBERS", 4 * explainer.grid[0] * explainer.grid[1])
+    for _ in range(2):  # no room for a fifth
+        torch.testing.assert_close(explainer._remembered_targets(x), fresh)
+    assert asked == [2, 2, 1, 1]
+
+
 def test_the_divergence_by_hand():
     explainer = CXPlain(classifier())
     wanted, scores = torch.tensor([[0.25, 0.75]]), torch.zeros(1, 2)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -20,6 +21,8 @@ from obverse.settings import check_positive
 from obverse.training import Moves
 
 SMALL = 1e-7
+MOST_NUMBERS = 2**26
+"""Targets are remembered up to this many numbers, 256 MiB."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -35,8 +38,8 @@ class CXPlain(LearnedExplainer):
     is no ensemble for uncertainty.
 
     Args:
-        cell: side of a covered cell in pixels: the granularity; every training image is seen (H / cell) (W / cell)
-            times.
+        cell: side of a covered cell in pixels: the granularity; the classifier sees every training image
+            (H / cell) (W / cell) times, once in a training: what it said is remembered.
         fill: what covers: black, as published, or a blur of the image.
         sigma: of the blur, in pixels.
         width: channels of the network.
@@ -56,6 +59,7 @@ class CXPlain(LearnedExplainer):
     width: int = 32
     learning_rate: float = 1e-3
     seed: int = 0
+    _remembered: dict[bytes, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,7 +79,7 @@ class CXPlain(LearnedExplainer):
 
     def train_step(self, batch: Sample, step: Step) -> Moves:
         """Yield the one move: KL divergence of the targets from the network's softmax (eq. 5)."""
-        wanted = self.targets(batch.image)
+        wanted = self._remembered_targets(batch.image)
         yield "importance", {"divergence": self._divergence(wanted, self.networks["importance"](batch.image)).mean()}
 
     def answer(self, query: Query) -> Answer:
@@ -89,7 +93,7 @@ class CXPlain(LearnedExplainer):
         for batch in data.batches(64, self.device):
             with torch.no_grad():
                 scores = self.networks["importance"](batch.image)
-            total += float(self._divergence(self.targets(batch.image), scores).sum())
+            total += float(self._divergence(self._remembered_targets(batch.image), scores).sum())
         return total / len(data)
 
     def targets(self, image: Tensor) -> Tensor:
@@ -107,6 +111,15 @@ class CXPlain(LearnedExplainer):
                 rises.append((before - after).gather(1, decided).squeeze(1).clamp_min(SMALL))
         rise = torch.stack(rises, 1)
         return rise / rise.sum(1, keepdim=True)
+
+    def _remembered_targets(self, image: Tensor) -> Tensor:
+        """Return the targets, of images that were not seen before from the classifier."""
+        keys = [hashlib.blake2b(one.tobytes(), digest_size=16).digest() for one in image.float().cpu().numpy()]
+        new = [row for row, key in enumerate(keys) if key not in self._remembered]
+        found = dict(zip([keys[row] for row in new], self.targets(image[new]).cpu(), strict=True)) if new else {}
+        if (len(self._remembered) + len(found)) * math.prod(self.grid) <= MOST_NUMBERS:
+            self._remembered |= found
+        return torch.stack([found[key] if key in found else self._remembered[key] for key in keys]).to(image.device)
 
     def _divergence(self, wanted: Tensor, scores: Tensor) -> Tensor:
         return F.kl_div(scores.float().log_softmax(1), wanted, reduction="none").sum(1)
