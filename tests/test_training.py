@@ -107,17 +107,20 @@ def test_averages_are_the_restated_running_average(data):
             self.seen = [*self.seen, weights(self)]
             yield from super().train_step(batch, step)
 
-    toy = Recorded(statistics=False)
+    toy = Recorded()
     fit(toy, data, steps=9, average=0.6, seed=1, **QUIET)
-    last = Toy(statistics=False)
+    last = Toy()
     fit(last, data, steps=9, average=0, seed=1, **QUIET)
     after = [*toy.seen[1:], weights(last)]  # the weights after each of the nine steps
-    expected = toy.seen[0]["critic.0.weight"].clone()
-    for index, state in enumerate(after, start=1):
-        keep = min(0.6, (1 + index) / (10 + index))
-        expected = keep * expected + (1 - keep) * state["critic.0.weight"]
-    torch.testing.assert_close(weights(toy)["critic.0.weight"], expected)
-    assert not torch.equal(weights(toy)["critic.0.weight"], after[-1]["critic.0.weight"])
+    for name in ("critic.0.weight", "generator.1.running_mean", "generator.1.running_var"):
+        expected = toy.seen[0][name].clone()
+        for index, state in enumerate(after, start=1):
+            keep = min(0.6, (1 + index) / (10 + index))
+            expected = keep * expected + (1 - keep) * state[name]
+        torch.testing.assert_close(weights(toy)[name], expected)
+        assert not torch.equal(weights(toy)[name], after[-1][name])
+    for name in ("generator.1.num_batches_tracked", "pool.images"):  # other buffers are of the moment
+        assert torch.equal(weights(toy)[name], after[-1][name])
 
 
 def test_the_rate_multiplies_every_learning_rate(data):
