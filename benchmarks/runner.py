@@ -34,9 +34,9 @@ RESULTS = Path(__file__).parent / "results"
 def run(table: Table, *, quick: bool = False, only: Sequence[str] = (), again: bool = False) -> dict[str, Any]:
     """Return, and write to results/NAME.json after every row, the rows of a table for every seed.
 
-    Rows that are not run now are kept from the file, as it is by then, if they explain the same classifier. A row that
-    fails is recorded with its error, and the others go on; where the file has its figures these stay, and the error is
-    listed beside the rows. Figures are cached like trained networks.
+    Rows that are not run now are kept from the file, as it is by then, if they explain the same classifier on the same images
+    and are declared as they were. A row that fails is recorded with its error, and the others go on; where the file has its
+    figures these stay, and the error is listed beside the rows. Figures are cached like trained networks.
 
     Args:
         table: the declaration.
@@ -78,7 +78,7 @@ def run(table: Table, *, quick: bool = False, only: Sequence[str] = (), again: b
             continue
         sys.stderr.write(f"{table.name}: {name}, seed {seed}\n")
         rows[name, seed] = evaluation.row(name, seed)
-        kept = {} if quick else {(row["row"], row["seed"]): row for row in stored(path, classifier)}
+        kept = {} if quick else {(row["row"], row["seed"]): row for row in stored(path, classifier) if evaluation.declares(row)}
         good = {key: row for key, row in kept.items() if "failed" not in row}
         older = {key: row["failed"] for key, row in rows.items() if "failed" in row and key in good}
         merged = kept | {key: row for key, row in rows.items() if key not in older}
@@ -125,14 +125,27 @@ class _Evaluation:
             return known | {"failed": f"{type(error).__name__}: {error}", "figures": [], "skipped": {}, "failures": {},
                             "minutes": round((time.monotonic() - began) / 60, 2), "hardware": hardware()}  # fmt: skip
 
-    def _figures(self, name: str, seed: int) -> dict[str, Any]:
-        explainer, history = self.workshop.make(name, seed)
+    def declares(self, stored: Mapping[str, Any]) -> bool:
+        """Return whether a row of a results file is one of the table as it is declared now, of the same images."""
+        name = stored["row"]
+        if name not in self.table.rows:
+            return False
+        settings = json.loads(json.dumps(facts(self.table.rows[name]), default=str))
+        return bool(stored["settings"] == settings) and ("failed" in stored or stored.get("notes") == self.explained(name)[1])
+
+    def explained(self, name: str) -> tuple[Dataset, list[str]]:
+        """Return the test images of a row, and which they are if not all."""
         declared, test, notes = self.table.rows[name], self.splits["test"], []
         count = declared.test_count if isinstance(declared, Untrained) else None
         if self.table.test_classes:
             test, notes = of_classes(test, self.table.test_classes), [f"only {', '.join(self.table.test_classes)}"]
         if (count := count or self.table.test_count) is not None:
             test, notes = first_of_each(test, count), [*notes, f"the first {count} test images of each class"]
+        return test, notes
+
+    def _figures(self, name: str, seed: int) -> dict[str, Any]:
+        explainer, history = self.workshop.make(name, seed)
+        test, notes = self.explained(name)
         trained = {} if history is None or not isinstance(explainer, LearnedExplainer) else {
             "steps": history.steps, "training_minutes": round(history.seconds / 60, 2), "best_step": history.best_step,
             "trained_on": history.device, "parameters": parameters(explainer),

@@ -111,6 +111,18 @@ def test_merged_rows_stand_in_the_tables_order(folders, monkeypatch):
     assert [row["row"] for row in merged["rows"]] == ["one", "two"]
 
 
+def test_rows_that_are_declared_otherwise_now_are_not_kept(folders):
+    one, two = Untrained(method="identity"), Untrained(method="pgd", settings={"steps": 2})
+    runner.run(table(one=one, two=two))
+    for changed in (
+        table(one=one, two=dataclasses.replace(two, settings={"steps": 3})),
+        table(one=one),
+        dataclasses.replace(table(one=dataclasses.replace(one, test_count=4), two=two), test_count=4),
+    ):
+        assert [row["row"] for row in runner.run(changed, only=["one"])["rows"]] == ["one"]
+        runner.run(table(one=one, two=two))
+
+
 def test_two_processes_on_one_table_keep_each_others_rows(folders, monkeypatch):
     both = table(one=Untrained(method="identity"), two=Untrained(method="random_map"))
     evaluate = runner.evaluate

@@ -25,6 +25,7 @@ from obverse.baselines.common import (
 )
 from obverse.data.base import Dataset
 from obverse.explainer import Answer, Explainer, Query
+from obverse.explanation import as_saved
 from obverse.losses import l1_each
 from obverse.search import minimise
 from obverse.settings import check_positive
@@ -172,8 +173,9 @@ class AdversarialNoise(Explainer):
     """Adversarial noise as large (L1) as another explainer's change: what imperceptible cheating earns.
 
     Targeted sign-gradient ascent in L-infinity balls whose radii are 1, 2, 4 and 8 times the mean absolute change to be
-    matched; the noise of each is scaled until the two L1 norms are equal after clipping to [0, 1], or each of its
-    pixels is at an end. Kept is, image by image, the one that leads furthest towards the target.
+    matched. The noise of each is scaled until its L1 norm, rounded to the 256 levels of a file, is no less, or each of its
+    pixels is at an end; then it is taken back at random pixels until the norms are equal but for one pixel. Kept is, image
+    by image, the one that leads furthest towards the target.
 
     Args:
         explainer: whose counterfactuals set the size.
@@ -223,7 +225,8 @@ class AdversarialNoise(Explainer):
         stuck = (found.value == 0).flatten(1).all(1).view_as(size)  # nothing helps: any noise of that size
         value = torch.where(stuck, query.normal(query.image[0].numel()).view_as(query.image).clamp(-1, 1), found.value)
         change = radius * value
-        return (query.image + _scale(query.image, change, size) * change).clamp(0, 1)
+        saved = as_saved(query.image + _scale(query.image, change, size) * change)
+        return _thinned(query, saved, size)
 
     def describe(self) -> dict[str, Any]:
         """Return the settings and the explainer whose change is matched."""
@@ -248,10 +251,19 @@ def reconstruct(autoencoder: nn.Module, image: Tensor) -> Tensor:
 
 
 def _scale(image: Tensor, change: Tensor, size: Tensor) -> Tensor:
-    """Return (M, 1, 1, 1): by how much to multiply the change so that its L1 after clipping is `size`."""
+    """Return (M, 1, 1, 1): by how much to multiply the change so that its L1, as it would be saved, is at least `size`."""
     low, high = torch.full_like(size, -20.0), torch.full_like(size, 20.0)  # exponents of 2
-    for _ in range(50):  # bisection: what clipping leaves of a change grows with its scale
+    for _ in range(50):  # bisection: what clipping and rounding leave of a change grows with its scale
         middle = (low + high) / 2
-        left = l1_each((image + middle.exp2() * change).clamp(0, 1), image).view_as(size)
+        left = l1_each(as_saved(image + middle.exp2() * change), image).view_as(size)
         low, high = torch.where(left < size, middle, low), torch.where(left < size, high, middle)
     return high.exp2()
+
+
+def _thinned(query: Query, noisy: Tensor, size: Tensor) -> Tensor:
+    """Return the noisy images with the noise left at random pixels only, as many as make an L1 of at most `size`."""
+    change = (noisy - query.image).flatten(1)
+    order = query.normal(change.shape[1]).argsort(1)
+    left = change.abs().gather(1, order).cumsum(1) <= size.flatten(1) * change.shape[1] + 1e-4  # what adding up rounds
+    kept = torch.zeros_like(left).scatter(1, order, left)
+    return query.image + (change * kept).view_as(noisy)
