@@ -46,6 +46,8 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="evaluate also rows whose figures are cached")
     arguments = parser.parse_args()
     if arguments.name in SCRIPTS:
+        if arguments.rows or arguments.again:
+            parser.error(f"--rows, --again: for tables, and {arguments.name} is none; leave them out")
         SCRIPTS[arguments.name](quick=arguments.quick)
         return 0
     table = TABLES[arguments.name]

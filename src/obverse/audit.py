@@ -99,7 +99,7 @@ def audit(
         data: what is explained; `images` of them, evenly spread.
         second_classifier: trained independently on the same classes; for transfer and for adversarial noise.
         attribute_classifier: multi-label classifier of things that should stay as they are; for attribute flips.
-        autoencoder: images to images; for the reconstruction of a method that keeps no stable image itself.
+        autoencoder: images to images; what its reconstructions do stands beside a method that makes none itself.
         rebuild: makes the explainer for another classifier, training it where it learns; it is called for the
             randomised classifier and, as a control, for the same one. None binds the same settings to the randomised
             one, which is right for methods that learn nothing.
@@ -208,19 +208,24 @@ def _randomised(
 
 def _reconstruction(explainer: Explainer, found: Explanation, autoencoder: nn.Module | None) -> Check:
     about = ("reconstruction only", "Is the decision kept when the method only reconstructs the image?",
-             f"At least {KEPT:.0%} kept passes: flips come from what was changed on purpose.")  # fmt: skip
+             f"At least {KEPT:.0%} kept passes: flips come from what was changed on purpose. A method that makes no "
+             "reconstruction is not asked; what an autoencoder's would do stands there to compare with.")  # fmt: skip
     if found.counterfactual is None:
         return _unasked(about, f"{explainer.name} makes no counterfactual")
+    own = found.stable is not None
     if found.stable is not None:
         again = found.stable
     elif autoencoder is not None:
         with torch.no_grad(), evaluating(autoencoder):
             again = as_saved(torch.cat([reconstruct(autoencoder, part) for part in found.image.split(64)]))
     else:
-        return _unasked(about, f"{explainer.name} keeps no reconstruction, and starts from the image itself; pass "
-                               "autoencoder to test one")  # fmt: skip
+        return _unasked(about, f"{explainer.name} makes no reconstruction, it starts from the image itself; pass "
+                               "autoencoder to see what one would do")  # fmt: skip
     kept = torch.cat([explainer.classifier.decide(part) for part in again.split(256)]) == found.source
     value = float(kept.float().mean())
+    if not own:
+        words = f"{explainer.name} makes no reconstruction; of an autoencoder's {value:.1%} are decided as their images"
+        return dataclasses.replace(_unasked(about, words), value=value)
     return _asked(about, value, value >= KEPT, f"{value:.1%} of the reconstructions are decided as their images")
 
 

@@ -70,7 +70,7 @@ def verdicts(report):
 
 def test_a_true_change_passes_and_pgd_does_not():
     first, second = pair()
-    report = audit(Swap(first), halves(12), second_classifier=second, autoencoder=nn.Identity())
+    report = audit(Swap(first), halves(12), second_classifier=second)
     found = verdicts(report)
     assert found["transfer"] and found["adversarial noise of equal L1"] and found["reconstruction only"]
     adversarial = audit(PGD(first, rate=0.01), halves(12), second_classifier=second)
@@ -85,6 +85,20 @@ def test_a_map_of_the_image_does_not_change_with_the_weights_and_a_gradient_does
     assert raw.passed is False and raw.value == pytest.approx(1.0)
     assert gradient.passed is True and gradient.value < 0.5
     assert "correlate by 1.00" in raw.words and "Adebayo" in raw.means
+
+
+@dataclass(eq=False, kw_only=True)
+class Smoothed(Explainer):
+    """Keeps a blurred copy as its stable image."""
+
+    name = "smoothed"
+    needs_gradient = False
+
+    side: int = 1
+
+    def answer(self, query):
+        stable = nn.functional.avg_pool2d(query.image, self.side, 1, self.side // 2)
+        return Answer(counterfactual=query.image.clone(), stable=stable)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -113,11 +127,18 @@ def test_only_images_that_the_other_classifier_is_asked_about_count():
 
 def test_a_reconstruction_that_flips_decisions_fails():
     chosen = classifier()
-    for module, passed in ((nn.Identity(), True), (nn.AvgPool2d(11, 1, 5), False)):
+    for side, passed in ((1, True), (11, False)):
+        assert audit(Smoothed(chosen, side=side), data(30)).checks[1].passed is passed
+
+
+def test_the_reconstruction_of_a_network_that_is_no_part_of_the_method_is_no_verdict():
+    chosen = classifier()
+    for module, kept in ((nn.Identity(), "100.0%"), (nn.AvgPool2d(11, 1, 5), None)):
         module.train()
-        found = {check.name: check for check in audit(Identity(chosen), data(30), autoencoder=module).checks}
-        assert found["reconstruction only"].passed is passed
-        assert module.training
+        check = audit(Identity(chosen), data(30), autoencoder=module).checks[1]
+        assert check.passed is None and module.training
+        assert (check.value == 1.0) == (kept is not None) and check.words.startswith("identity makes no reconstruction; of an")
+        assert kept is None or kept in check.words
 
 
 def test_attributes_that_move_are_named():
@@ -141,7 +162,7 @@ def test_what_is_missing_is_named_and_not_a_pass():
     words = {check.name: check.words for check in report.checks if check.passed is None}
     assert words["transfer"] == "pass second_classifier"
     assert words["attribute flips"].startswith("pass attribute_classifier")
-    assert words["reconstruction only"].endswith("pass autoencoder to test one")
+    assert words["reconstruction only"].endswith("pass autoencoder to see what one would do")
     learned = audit(CXPlain(chosen, width=4), data(10)).checks
     assert "must be trained for the randomised classifier; pass rebuild" in learned[0].words
     assert (

@@ -13,6 +13,7 @@ from obverse.baselines.masks import BBMP
 from obverse.baselines.pgd import PGD
 from obverse.baselines.wachter import Wachter
 from obverse.classifier import Classifier
+from obverse.explanation import as_saved
 from obverse.search import minimise
 
 
@@ -64,8 +65,12 @@ def test_pgd_stops_when_sure_and_when_nothing_moves():
     after = found.posterior_after.gather(1, found.target[:, None])
     longer = PGD(chosen, epsilon=1.0, confidence=0.99).explain(x).posterior_after.gather(1, found.target[:, None])
     assert (after > 0.55).all() and (longer > after).all()
-    # a ball too small to flip: a thousand steps would take seconds
+    # a ball too small to flip: without patience it would take a thousand steps
+    calls = []
+    handle = chosen.module.register_forward_hook(lambda *_: calls.append(1))
     assert not PGD(chosen, epsilon=1e-4, patience=10).explain(x).valid.any()
+    handle.remove()
+    assert len(calls) < 100
 
 
 class Brightness(nn.Module):
@@ -226,9 +231,13 @@ def test_cem_only_adds_unless_told_otherwise():
 
 def test_cem_failures_are_the_last_images_and_marked():
     chosen = classifier()
-    x = mixed(chosen, 4)
-    found = CEM(chosen, None, constant=1e-3, searches=1, steps=5).explain(x)
-    assert not found.valid.any()
+    explainer = CEM(chosen, None, constant=0.5, searches=1, steps=5, beta=0.0, change="any", kappa=50.0)
+    asked = query(explainer, as_saved(mixed(chosen, 4)))
+    search = _Search(explainer, asked, torch.full((4,), 0.5))
+    search.run()
+    found = explainer.explain(asked.image)
+    assert not search.distance.isfinite().any() and (found.difference != 0).flatten(1).any(1).all()
+    torch.testing.assert_close(found.counterfactual, search.current, rtol=0, atol=0.5 / 255 + 1e-6)
 
 
 def test_cem_early_stop_loses_little():

@@ -123,6 +123,13 @@ def test_rows_that_are_declared_otherwise_now_are_not_kept(folders):
         runner.run(table(one=one, two=two))
 
 
+def test_what_is_no_table_has_no_rows(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmarks", "speed", "--again"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "--rows, --again: for tables, and speed is none; leave them out" in capsys.readouterr().err
+
+
 def test_two_processes_on_one_table_keep_each_others_rows(folders, monkeypatch):
     both = table(one=Untrained(method="identity"), two=Untrained(method="random_map"))
     evaluate = runner.evaluate
@@ -217,7 +224,7 @@ def test_what_is_committed_is_a_finished_run_of_a_table(folder):
     assert (folder / "best" / "networks.safetensors").exists()
     history = training.history_of(folder)
     assert history.stopped_by == "steps"
-    shapes = {table.classifier.steps for table in TABLES.values()}
+    shapes = {one.steps for table in TABLES.values() for one in (table.classifier, table.second_classifier) if one}
     assert history.steps in shapes
 
 

@@ -30,7 +30,8 @@ class CEM(Explainer):
     Deviations: all images are searched at once; progress is looked at every `check_every` steps instead of each; an
     image that has succeeded and got no better for `patience` steps leaves the search; the first step is half as long and
     the first c five times as large, because with the published ones and an autoencoder the search swings (digits 3 and 8:
-    L1 0.11 instead of 0.04). `CEM.published` switches all but the first off.
+    L1 0.11 instead of 0.04). `CEM.published` switches all but the first off. In both, the point that momentum looks ahead
+    to and what the autoencoder returns are clipped to [0, 1]; the released code clips the image alone.
 
     Args:
         autoencoder: maps images to themselves, for gamma; None leaves that term out.
@@ -160,7 +161,8 @@ class _Search:
     def rest(self, _: Tensor, rows: Tensor) -> Tensor:
         """Note successes that are nearer than before; return which images may leave."""
         image, start = self.current[rows], self.query.image[rows]
-        lead = margin(search_logits(self.method.classifier, image), self.query.target[rows])
+        with torch.autocast(image.device.type, enabled=False):
+            lead = margin(search_logits(self.method.classifier, image), self.query.target[rows])
         distance = _distance(image - start, self.method.beta)
         better = (lead > self.method.kappa) & (distance < self.distance[rows])
         noted = rows[better]

@@ -14,7 +14,7 @@ from obverse.baselines.common import evaluating, margin
 from obverse.classifier import Classifier
 from obverse.explanation import NotApplicable
 
-OTHERS = "gradient, smoothgrad, integrated_gradients, occlusion and bbmp"
+OTHERS = "gradient, smoothgrad, integrated_gradients, occlusion and bbmp for maps, pgd, wachter, cem and nearest for images"
 
 
 @dataclass(frozen=True, eq=False)

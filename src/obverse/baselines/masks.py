@@ -21,12 +21,14 @@ class BBMP(Explainer):
 
     Minimises, for each image, area * mean(1 - m) + smoothness * TV(m) + posterior of the source of the blend
     m x + (1 - m) blur(x), with Adam. From SyCE's supplement 5.2: the mask has a cell for every 4 pixels (56 x 56 for
-    224), is upsampled and filtered, the blur has sigma 5, 150 iterations. The rest is unpublished there: variation and
-    rate are those of Fong and Vedaldi's released code; its weight of the area (0.01) marks whole digits, so it is 0.3.
+    224), is upsampled and filtered, the blur has sigma 5, 150 iterations. The rest is unpublished there: the power of
+    the variation and the rate are those of Fong and Vedaldi's released code.
 
-    Deviations: no jitter of the image, so that the answer needs no seed; the mask starts at one half, since all ones
-    is a flat place for a sure classifier; the filter has sigma 1, since the published 3, meant for 224 pixels, leaves
-    little shape at 28.
+    Deviations: area and variation are means over cells, where that code adds up 28 x 28 of them with weights of 1e-4 and
+    1e-2, as means 0.08 and 7.8. So little weight of the area marks whole digits, so it is 0.3, and the variation, taken
+    down and across apart, has 0.2. No jitter of the image, so that the answer needs no seed; the mask starts at one half,
+    since all ones is a flat place for a sure classifier; the filter has sigma 1, since the published 3, meant for 224
+    pixels, leaves little shape at 28.
 
     Args:
         cell: side of a mask cell, in pixels.

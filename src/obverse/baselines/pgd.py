@@ -26,7 +26,7 @@ class PGD(Explainer):
 
     Deviations: it starts at the image, not at a random point of the ball, so that it needs no seed; an image whose
     target has reached `confidence`, or whose posterior stands still, takes no more steps. `PGD.published` lets every
-    image take all steps.
+    image take all steps. Returned is the image with the highest posterior on the way, not the last one.
 
     Args:
         epsilon: the largest change of a pixel, in [0, 1].

@@ -32,8 +32,8 @@ class AuditOptions:
             same classifier; without it, that check is not asked of a method that learns. As many as the run took are
             fair, a quarter often suffices.
         batch_size: images a step of these trainings.
-        judges: folder of the networks that judge realism; its autoencoder stands in for a reconstruction of methods that
-            keep none, and is what the baselines cem and reconstruction take.
+        judges: folder of the networks that judge realism; what its autoencoder's reconstructions do stands
+            beside methods that make none, and it is what the baselines cem and reconstruction take.
         out: where the findings go, as JSON; default nowhere.
     """
 
@@ -47,7 +47,7 @@ class AuditOptions:
 
 
 def run(arguments: list[str]) -> int:
-    """Ask an explainer the questions that it must answer before its figures mean anything; 1 if it fails one."""
+    """Ask an explainer what it must answer before its figures mean anything; 1 if it fails or nothing can be asked."""
     about = "Check that an explainer explains this classifier, and what it sees rather than how it can be fooled."
     options = parse("audit", about, {"audit": AuditOptions, "judge": JudgeOptions}, arguments)
     chosen: AuditOptions = options["audit"]

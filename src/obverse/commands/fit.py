@@ -30,8 +30,8 @@ generative models: {models}
 methods: {methods}
 baselines that are trained: {baselines}
 
-`obverse fit METHOD --help` lists the options; every hyperparameter has the paper's value as its default. Methods that walk
-in a generative model take --model, the run folder of one.
+`obverse fit METHOD --help` lists the options; defaults are the paper's values, or what was found to work
+better, as the method's docstring says. Methods that walk in a generative model take --model, the run folder of one.
 """
 
 
