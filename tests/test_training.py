@@ -731,7 +731,7 @@ def test_an_unknown_player_is_named(data):
     ({"validate_every": -1}, "validate_every: expected at least 1, got -1"),
     ({"average": 1.0}, r"average: expected a share in \[0, 1\), got 1; 0 switches averaging off"),
     ({"max_minutes": 0}, "max_minutes: expected more than 0, got 0; leave it out for no limit"),
-    ({"batch_size": 7}, r"batch_size: expected a multiple of 2 \(2 groups x 1 processes\), got 7"),
+    ({"batch_size": 7}, r"batch_size: expected a multiple of 2 \(2 groups x 1 processes\), got 7; pass 8"),
 ])  # fmt: skip
 def test_impossible_arguments(data, arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -80,7 +80,8 @@ TABLE = Table(
         "SyCE without stable: neither term of the stable image in training, and the map compares with the image. The paper's "
         '"w/o St." changes the map alone, so its counterfactuals are those of the row SyCE.',
         "CyCE without classifier is the paper's CycleGAN: CyCE with both class weights 0. CycleGAN: least squares, identity "
-        "term, image pool.",
+        "term, image pool; its domains are the classifier's decisions, it turns every digit, and of its weights those are "
+        "kept whose answers the classifier agrees with most, so its acc_a is low without a class term.",
         "The second classifier is a LeNet trained from another seed.",
     ),
 )

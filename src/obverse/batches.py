@@ -89,8 +89,9 @@ class Batches:
                                  "check the labels and what the classifier decides")  # fmt: skip
         self.blocks = len(self.members)
         if batch_size % (self.blocks * world):
-            raise ValueError(f"batch_size: expected a multiple of {self.blocks * world} ({self.blocks} groups x {world} "
-                             f"processes), got {batch_size}")  # fmt: skip
+            least = self.blocks * world
+            raise ValueError(f"batch_size: expected a multiple of {least} ({self.blocks} groups x {world} processes), got "
+                             f"{batch_size}; pass {max(1, round(batch_size / least)) * least}")  # fmt: skip
         self.rows = batch_size // world
         self._each = batch_size // self.blocks  # of one group, over all processes
         self._mine = self._each // world

@@ -1,5 +1,6 @@
 """CX-GAN cascaded: phase two against its equations, which phase moves whom, and resuming inside either."""
 
+import math
 import os
 import signal
 
@@ -34,6 +35,16 @@ def test_phase_two_equals_its_equations():
     for name, value in expected.items():
         assert critic_losses[name].item() == pytest.approx(value, rel=2e-4), name
     assert set(made_losses) == {"pair", "realism"} and set(critic_losses) == {"real", "fake", "penalty"}
+
+
+def test_phase_two_hears_the_classifier_where_it_is_given_a_weight():
+    explainer = make(CXGANCascaded, classifier_weight=2.0)
+    ((_, losses), _) = play(explainer, index=9)
+    diseased = batch().image.chunk(2)[1]
+    posterior = explainer.classifier.posterior((diseased + explainer.networks["map"].raw(diseased)).clamp(0, 1).detach())
+    expected = sum(-math.log(p[0]) for p in posterior.tolist()) / 2  # SyCE eq. 9
+    assert losses["class"].item() == pytest.approx(2 * expected, rel=2e-4)
+    assert all(heard(losses["class"], explainer.networks["map"]))
 
 
 def test_phase_two_in_logarithms():

@@ -66,11 +66,11 @@ def test_a_network_that_predicts_the_change_starts_as_the_identity():
 
 
 def test_sides_that_cannot_be_halved():
-    with pytest.raises(ValueError, match=r"multiples of 8 for depth 3, got \(28, 28\); resize or choose a smaller"):
+    with pytest.raises(ValueError, match=r"multiples of 8, got \(28, 28\); resize, or choose a smaller depth"):
         UNet(1, depth=3)(torch.rand(1, 1, 28, 28))
 
 
-    with pytest.raises(ValueError, match=r"multiples of 8 for depth 2 and shrink 2, got \(12, 16\)"):
+    with pytest.raises(ValueError, match=r"multiples of 8, got \(12, 16\); resize, or choose a smaller depth or shrink"):
         UNet(1, depth=2, shrink=2)(torch.rand(1, 1, 12, 16))
 
 

@@ -27,8 +27,9 @@ def match_labels(data: Dataset, classes: Sequence[str]) -> Dataset:
     if missing := [name for name in data.classes if name not in classes]:
         raise ValueError(
             f"classes: expected the classifier to know every class of {data.name} ({', '.join(data.classes)}), got "
-            f"{', '.join(classes)}, without {', '.join(missing)}; name the classifier's classes as the data does, or "
-            "open the data with fewer classes"
+            f"{', '.join(classes)}, without {', '.join(missing)}; name the classifier's classes as the data does, "
+            "open the data with fewer classes, or fit a classifier of them all (methods that translate between two then take "
+            "--against-rest NAME, conditional_syce takes every pair)"
         )
     number = torch.tensor([list(classes).index(name) for name in data.classes])
     if isinstance(data, MemoryDataset) and data.sample.label is not None:

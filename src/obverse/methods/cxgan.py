@@ -78,11 +78,13 @@ class _Finding(Cycle):
 
 @dataclass(eq=False, kw_only=True)
 class CXGAN(_Finding):
-    """CX-GAN, integrated (eqs 8 to 10): a diseased image becomes x + M(x), the map is |M(x)|; no classifier takes part.
+    """CX-GAN, integrated (eqs 8 to 10): a diseased x becomes x + M(x); no classifier takes part unless it is given a weight.
 
-    It explains a difference between two groups, the class of an image only with `classifier_weight` > 0. Of eq. 9's two
-    cycles the one from diseased to healthy and back is asked for only with `back` > 0. A healthy image is answered by the
-    other generator. Hyperparameters: see the shared ones above.
+    It explains a difference between two groups, the class of an image only with `classifier_weight` > 0. Without, the
+    classifier still says which way an image is taken and which weights are kept. The map is |M(x)|. Of eq. 9's two cycles
+    the one from diseased to healthy and back is asked for only with `back` > 0. A healthy image is answered by the other
+    generator, with other noise otherwise; a diseased one has one answer, however many are asked for. Hyperparameters: see
+    the shared ones above.
     """
 
     name: ClassVar[str] = "cxgan"
@@ -98,12 +100,13 @@ class CXGAN(_Finding):
 
 @dataclass(eq=False, kw_only=True)
 class CXGANCascaded(_Finding):
-    """CX-GAN, cascaded: a CycleGAN (eqs 2 to 4), then a residual GAN on its pairs (eqs 5 to 7); no classifier takes part.
+    """CX-GAN, cascaded: CycleGAN, then a residual GAN on its pairs; no classifier takes part unless it is given a weight.
 
-    It explains a difference between two groups, the class of an image only with `classifier_weight` > 0. In the second
-    phase the counterfactual of a diseased image is x + M(x), held to phase one's by L1 and to real healthy images by a
-    critic of its own. The published code of phase two does neither. A healthy image is answered by phase one, whose cycle
-    from diseased to healthy and back (eq. 4) is asked for only with `back` > 0.
+    It explains a difference between two groups, the class of an image only with `classifier_weight` > 0, which then counts in
+    both phases. Without, the classifier still says which way an image is taken and which weights are kept. Phase one is eqs 2
+    to 4, phase two eqs 5 to 7: the counterfactual of a diseased image is x + M(x), held to phase one's by L1 and to real
+    healthy images by a critic of its own. The published code of phase two does neither. A healthy image is answered by phase
+    one, whose cycle from diseased to healthy and back (eq. 4) is asked for only with `back` > 0.
 
     One `fit` runs both phases. Which one a step is in follows from its number and the number of all: a run that is made
     longer may go back to the first, and one that `max_minutes` stops in the first has no map and answers with phase one's
@@ -157,10 +160,13 @@ class CXGANCascaded(_Finding):
         with torch.no_grad():
             pair = self._translate(self._positive, diseased, None)
         made = diseased + self._map(diseased)
-        yield "map", {
+        losses = {
             "pair": self.pair * l1_each(made, pair).mean(),  # eq. 5
             "realism": self._seems_real(self._judged("map_critic", made)),  # eq. 6
         }
+        if self.classifier_weight > 0:
+            losses["class"] = self.classifier_weight * self._class(made, 1 - self._positive)
+        yield "map", losses
         yield "map_critic", self._critic("map_critic", "map_pool", healthy, made, step)  # eq. 6
 
     def validate(self, data: Dataset) -> float:

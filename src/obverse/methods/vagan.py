@@ -28,6 +28,7 @@ from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, LearnedExplainer, Query
 from obverse.losses import gradient_penalty
 from obverse.modules import networks_from
+from obverse.networks.blocks import check_sides
 from obverse.networks.critics import PooledCritic
 from obverse.networks.translators import Norm, UNet
 from obverse.training import Moves
@@ -92,6 +93,7 @@ class VAGAN(LearnedExplainer):
             "map": UNet(channels, width=self.width, depth=self.depth, norm=self.norm, refine=self.refine, residual=True),
             "critic": PooledCritic(channels, width=self.critic_width, levels=self.critic_levels),
         }, seed=self.seed, device=self.device)  # fmt: skip
+        check_sides(self.networks["map"], self.classifier.image_shape)
 
     def players(self) -> dict[str, Optimizer]:
         """Return an Adam each for the map network and the critic."""

@@ -1,8 +1,8 @@
-"""Small pieces: the clip to [0, 1], initialisation, residual blocks."""
+"""Small pieces: the clip to [0, 1], initialisation, residual blocks, and which images can be halved often enough."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -88,3 +88,19 @@ def glorot(module: nn.Module) -> None:
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def check_sides(network: nn.Module, shape: Sequence[int]) -> None:
+    """Raise if a network that halves images a few times cannot take those of this shape.
+
+    Args:
+        network: with `factor`, what the sides must be multiples of, or any other, which takes all.
+        shape: ending in height and width.
+
+    Raises:
+        ValueError: sides that are no such multiples.
+    """
+    factor = int(getattr(network, "factor", 1))
+    if shape[-1] % factor or shape[-2] % factor:
+        raise ValueError(f"image: expected sides that are multiples of {factor}, got {tuple(shape[-2:])}; resize, or choose a "
+                         "smaller depth or shrink")  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obverse.networks.blocks import clip, glorot
+from obverse.networks.blocks import check_sides, clip, glorot
 from obverse.networks.critics import Critic
 
 
@@ -94,9 +94,7 @@ class ConditionalUNet(nn.Module):
             source, target: (N,) int64, what it is decided and what it shall be.
             noise: (N, noise) in [0, 1], where the network has a noise input; None is 0.5 throughout.
         """
-        if image.shape[-1] % self.factor or image.shape[-2] % self.factor:
-            raise ValueError(f"image: expected sides that are multiples of {self.factor}, got {tuple(image.shape[-2:])}; "
-                             "resize or choose a smaller depth")  # fmt: skip
+        check_sides(self, image.shape)
         x = image
         if self.noise:
             given = image.new_full((len(image), self.noise), 0.5) if noise is None else noise.to(image.dtype)

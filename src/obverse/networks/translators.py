@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obverse.networks.blocks import Affine, clip, from_blocks, glorot, to_blocks
+from obverse.networks.blocks import Affine, check_sides, clip, from_blocks, glorot, to_blocks
 
 Norm = Literal["affine", "batch", "none"]
 
@@ -79,10 +79,7 @@ class UNet(nn.Module):
             image: (N, C, H, W).
             noise: (N, noise) in [0, 1], where the network has a noise input; None is 0.5 throughout.
         """
-        if image.shape[-1] % self.factor or image.shape[-2] % self.factor:
-            raise ValueError(f"image: expected sides that are multiples of {self.factor} for depth "
-                             f"{len(self.down)}{f' and shrink {self.shrink}' if self.shrink > 1 else ''}, got "
-                             f"{tuple(image.shape[-2:])}; resize or choose a smaller depth")  # fmt: skip
+        check_sides(self, image.shape)
         x = to_blocks(image, self.shrink)
         if self.noise:  # not negative: the first block starts with a ReLU
             given = image.new_full((len(image), self.noise), 0.5) if noise is None else noise.to(image.dtype)

@@ -16,6 +16,7 @@ from obverse.data.base import Dataset
 from obverse.explainer import LearnedExplainer
 from obverse.losses import fake_loss, gradient_penalty, real_loss
 from obverse.modules import networks_from
+from obverse.networks.blocks import check_sides
 from obverse.settings import check_positive
 from obverse.translation.domains import decisions
 
@@ -65,6 +66,8 @@ class Translation(LearnedExplainer):
         super().__post_init__()
         check_positive(self, "penalty_every")
         self.networks = networks_from(self._networks, seed=self.seed, device=self.device)
+        for network in self.networks.values():
+            check_sides(network, self.classifier.image_shape)
 
     @abstractmethod
     def _networks(self) -> dict[str, nn.Module]:

@@ -33,7 +33,7 @@ from obverse.losses import (
     squared_real,
 )
 from obverse.modules import networks_from
-from obverse.networks.blocks import clip
+from obverse.networks.blocks import check_sides, clip
 from obverse.networks.critics import Critic
 from obverse.networks.pool import ImagePool
 from obverse.networks.translators import Norm, UNet
@@ -115,6 +115,8 @@ class Cycle(LearnedExplainer):
             raise NotApplicable(f"classifier_weight: {self.classifier_weight:g} needs the classifier's gradient, which a "
                                 "black box does not have; leave it at 0")  # fmt: skip
         self.networks = networks_from(self._networks, seed=self.seed, device=self.device)
+        for network in self.networks.values():
+            check_sides(network, self.classifier.image_shape)
 
     @property
     def many_answers(self) -> bool:  # type: ignore[override]
