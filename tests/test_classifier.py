@@ -264,6 +264,13 @@ def test_too_few_or_equal_names(classes):
         Classifier(Linear(2), classes, SHAPE, device="cpu")
 
 
+def test_heads_and_outputs_that_there_are_not():
+    with pytest.raises(ValueError, match="head: expected one of softmax, multilabel, got 'binary'; leave it out for softmax"):
+        wrap(1, head="binary")
+    with pytest.raises(ValueError, match="outputs: expected one of logits, probabilities, got 'scores'; leave it out for logits"):
+        wrap(2, outputs="scores")
+
+
 @pytest.mark.parametrize("outputs, classes, head, message", [
     (4, ["a", "b", "c"], "softmax", r"classes: 3 names need outputs of shape \(N, 3\), got \(6, 4\) for 6 images"),
     (4, ["a", "b"], "softmax", r"classes: 2 names need outputs of shape \(N, 2\) or \(N, 1\), got \(6, 4\)"),

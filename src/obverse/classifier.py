@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class Classifier:
         device: where the module runs; default: CUDA if there is one.
 
     Raises:
-        ValueError: too few classes, wrong number of outputs, probabilities announced as logits (or the other
+        ValueError: an unknown head or kind of outputs, too few classes, wrong number of outputs, probabilities announced as logits (or the other
             way round), outputs that are not finite, or a module that the image's gradient does not reach.
     """
 
@@ -75,6 +75,9 @@ class Classifier:
         std: Sequence[float] | None,
         device: torch.device,
     ) -> None:
+        for name, said, known in (("head", head, get_args(Head)), ("outputs", outputs, get_args(Outputs))):
+            if said not in known:
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {said!r}; leave it out for {known[0]}")
         least = 1 if head == "multilabel" else 2
         if isinstance(classes, str) or len(classes) < least or len(set(classes)) != len(classes):
             raise ValueError(f"classes: expected at least {least} different names, got {classes!r}; "
