@@ -26,6 +26,7 @@ from obverse.classifier import Classifier
 from obverse.data.base import Dataset
 from obverse.evaluation import Report, evaluate
 from obverse.explainer import LearnedExplainer
+from obverse.methods.c3lt import C3LT
 from obverse.runs import versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -148,7 +149,7 @@ class _Evaluation:
         test, notes = self.explained(name)
         trained = {} if history is None or not isinstance(explainer, LearnedExplainer) else {
             "steps": history.steps, "training_minutes": round(history.seconds / 60, 2), "best_step": history.best_step,
-            "trained_on": history.device, "parameters": parameters(explainer),
+            "trained_on": history.device, "parameters": parameters(explainer), **asides(explainer, test),
         }  # fmt: skip
         asked = {
             "explainer": explainer.describe(), "weights": weights(explainer), "metrics": self.table.metrics, "seed": seed,
@@ -182,6 +183,16 @@ def parameters(explainer: LearnedExplainer) -> dict[str, int]:
     """Return how many numbers each of an explainer's networks learns, those that only its training needs included."""
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in explainer.networks.items()}
     return {name: count for name, count in counts.items() if count}
+
+
+def asides(explainer: LearnedExplainer, test: Dataset) -> dict[str, Any]:
+    """Return what only some methods can say of themselves: C3LT, how far there and back misses, and the samples it took."""
+    found: dict[str, Any] = {}
+    if isinstance(explainer, C3LT):
+        found["round_trip"] = explainer.round_trip(test)
+        if explainer.acceptance:
+            found["acceptance"] = explainer.acceptance
+    return found
 
 
 def report_file(table: Table, row: str, seed: int, ending: str) -> Path:
@@ -276,6 +287,10 @@ def text(result: dict[str, Any]) -> str:
             lines.append(f"| {row['row']} | {row['seed']} | trained: {row['steps']} steps, {row['training_minutes']} minutes on "
                          f"{row.get('trained_on', 'a CPU')}; "
                          f"parameters: {sizes or 'not counted'} | | | | | |")  # fmt: skip
+        for aside in ("round_trip", "acceptance"):
+            if aside in row:
+                said = ", ".join(f"{name} {value:.3g}" for name, value in row[aside].items())
+                lines.append(f"| {row['row']} | {row['seed']} | {aside.replace('_', ' ')}: {said} | | | | | |")
     for name, error in result["failed_again"].items():
         lines.append(f"| {name} | | failed, its figures are from before: {error} | | | | | |")
     return "\n".join(lines)

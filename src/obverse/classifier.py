@@ -39,8 +39,9 @@ class Classifier:
         device: where the module runs; default: CUDA if there is one.
 
     Raises:
-        ValueError: an unknown head or kind of outputs, too few classes, wrong number of outputs, probabilities announced as logits (or the other
-            way round), outputs that are not finite, or a module that the image's gradient does not reach.
+        ValueError: an unknown head or kind of outputs, too few classes, wrong number of outputs, probabilities announced as
+            logits (or the other way round), outputs that are not finite, or a module that the image's gradient does not
+            reach.
     """
 
     has_gradient: bool = True

@@ -22,6 +22,15 @@ def test_pixels_are_rescaled_both_ways():
     assert model.has_encoder and not model.has_critic and model.classes is None
 
 
+def test_a_range_that_is_wider_than_the_images_is_doubted():
+    class Half(Linear):
+        def forward(self, latent):
+            return (super().forward(latent) + 1) / 2
+
+    with pytest.warns(UserWarning, match=r"pixels: \[-1, 1\] was announced, .* nothing below [0-9.e-]+; .* say pixels=\(0, 1\)"):
+        Adapter(Half(), image_shape=SHAPE, latent_size=SIZE, pixels=(-1, 1))
+
+
 def test_parts_may_be_methods_of_the_generator():
     class Whole(Linear):
         def decode(self, latent):

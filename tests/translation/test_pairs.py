@@ -113,6 +113,17 @@ def test_groups_by_label_are_matched_by_name():
         three((("0", "1"),), domains="labels")
 
 
+def test_images_of_no_pair_choose_no_weights():
+    explainer = three((("0", "2"),))
+    data = levels_data(9)
+    used = data.subset([0, 2, 3, 5, 6, 8])
+    assert explainer.classifier.posteriors(data).argmax(1).tolist() == [0, 1, 2] * 3
+    assert explainer.validate(data) == explainer.validate(used) and len(explainer.of_pairs(data)) == 6
+    assert explainer.of_pairs(used) is used
+    with pytest.raises(ValueError, match="data: expected images of 0, 2 for ways, got none among these 3; pass others"):
+        explainer.validate(data.subset([1, 4, 7]))
+
+
 @pytest.mark.parametrize(
     ("pairs", "said"),
     [

@@ -205,8 +205,8 @@ class C3LT(PairExplainer):
         )
 
     def validate(self, data: Dataset) -> float:
-        """Return 1 - validity + mean L1, and remember the residual that one image in ten exceeds."""
-        batches = data.batches(256, self.device)
+        """Return 1 - validity + mean L1 of the images of a pair, and remember the residual that one in ten of them exceeds."""
+        batches = self.of_pairs(data).batches(256, self.device)
         residuals = [self._start(b.image, 0).residual for b in batches]
         self._known.calibrate(torch.cat(residuals))
         return super().validate(data)
@@ -238,8 +238,11 @@ class C3LT(PairExplainer):
         For images that were made, whose latents are known: nothing has to be encoded.
 
         Raises:
-            ValueError: no pair holds these two classes.
+            ValueError: no pair holds these two classes, or latents of another size.
         """
+        if latent.ndim != 2 or latent.shape[1] != self.model.latent_size:
+            raise ValueError(f"latent: expected (N, {self.model.latent_size}) for {self.model.name}, got "
+                             f"{tuple(latent.shape)}; pass latents of the same model")  # fmt: skip
         way = (self.classifier.index(source), self.classifier.index(target))
         if way not in self.ways:
             known = ", ".join(f"{one} - {other}" for one, other in self.pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast
 
@@ -231,6 +232,10 @@ def check_made(made: Tensor, image_shape: tuple[int, int, int], pixels: tuple[fl
     if low < pixels[0] - slack or high > pixels[1] + slack:
         raise ValueError(f"pixels: expected values in [{pixels[0]:g}, {pixels[1]:g}], got [{low:.4g}, {high:.4g}]; name the "
                          "range of the generator's images, e.g. (-1, 1) after a tanh")  # fmt: skip
+    if pixels[0] < 0 <= low:
+        warnings.warn(f"pixels: [{pixels[0]:g}, {pixels[1]:g}] was announced, and these {len(made)} images hold nothing below "
+                      f"{low:.4g}; if the generator's images are in [0, 1], say pixels=(0, 1), or they are shown too "
+                      "bright", stacklevel=2)  # fmt: skip
 
 
 def _if_it_has(module: nn.Module, method: str) -> nn.Module | None:

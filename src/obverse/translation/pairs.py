@@ -72,10 +72,31 @@ class PairExplainer(LearnedExplainer):
                              "of a pair: pass others, or see domains")  # fmt: skip
         return found
 
+    def validate(self, data: Dataset) -> float:
+        """Return 1 - validity + mean L1 over the images of a class that is in a pair.
+
+        Raises:
+            ValueError: there is none.
+        """
+        return super().validate(self.of_pairs(data))
+
+    def of_pairs(self, data: Dataset) -> Dataset:
+        """Return the images of a class that is in a pair.
+
+        Raises:
+            ValueError: there is none, or images without labels where `domains` asks for them.
+        """
+        rows = torch.isin(self._classes_of(data), torch.tensor(self.used))
+        if not bool(rows.any()):
+            names = ", ".join(self.classifier.classes[k] for k in self.used)
+            raise ValueError(f"data: expected images of {names} for {self.name}, got none among these {len(data)}; pass "
+                             "others, or see domains")  # fmt: skip
+        return data if bool(rows.all()) else data.subset(rows.nonzero().flatten())
+
     def _classes_of(self, data: Dataset) -> Tensor:
         """Return (N,) the class of each image, -1 for a label that the classifier does not know."""
         if self.domains == "decision":
-            return self.classifier.posteriors(data).argmax(1)
+            return self.classifier.posteriors(data).argmax(1).cpu()
         labels, known = data.labels(), self.classifier.classes
         if labels is None:
             raise ValueError("data: domains='label' needs labelled images, got images without labels; pass labels, or "
