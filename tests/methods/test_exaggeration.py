@@ -91,15 +91,16 @@ def equations(explainer, index=0):
     cycled = torch.cat([net(fake[k : k + 1], torch.tensor([own[k]])) for k in range(4)])
     enough = explainer._known.counts >= explainer.thin
 
-    def judged(image, bins):
-        codes = torch.tensor([[(0.5 if k > i else -0.5) if enough[k] else 0.0 for i in range(3)] for k in bins])
+    def judged(image, bins, told):
+        codes = torch.tensor([[(0.5 if k > i else -0.5) if enough[k] and enough[other] else 0.0 for i in range(3)]
+                              for k, other in zip(bins, told, strict=True)])  # fmt: skip
         return critic(2 * image - 1, codes).tolist()  # pixels in [-1, 1], as published
 
     after = posterior(explainer, fake)
     return {
-        "real": explainer.adversarial * mean(-min(0, -1 + d) for d in judged(x, own)),  # eq. 7
-        "fake": explainer.adversarial * mean(-min(0, -1 - d) for d in judged(fake, asked)),  # eq. 7
-        "adversarial": -explainer.adversarial * mean(judged(fake, asked)),  # eq. 8
+        "real": explainer.adversarial * mean(-min(0, -1 + d) for d in judged(x, own, asked)),  # eq. 7
+        "fake": explainer.adversarial * mean(-min(0, -1 - d) for d in judged(fake, asked, asked)),  # eq. 7
+        "adversarial": -explainer.adversarial * mean(judged(fake, asked, asked)),  # eq. 8
         "divergence": explainer.divergence * mean(kl((k + 0.5) / 4, q) for k, q in zip(asked, after, strict=True)),
         "reconstruction": explainer.reconstruction * l1(x, same),  # eq. 5
         "cycle": explainer.cycle * l1(x, cycled),  # eq. 6
@@ -232,6 +233,17 @@ def test_in_thin_bins_the_critic_judges_realism_alone():
     found = critic(x, code)
     torch.testing.assert_close(found[1:3], plain[1:3])
     assert (found - plain)[[0, 3]].abs().min() > 1e-6
+
+
+def test_the_critic_is_told_as_often_of_real_images_as_of_made_ones():
+    explainer, seen = known([9, 0, 0, 9]), []
+    handle = explainer.networks["critic"].register_forward_hook(lambda _, given, __: seen.append(given[1]))
+    for index in range(40):
+        list(explainer.train_step(batch(), step(index)))
+    handle.remove()
+    silent = torch.stack([(code == 0).all(1).view(2, -1) for code in seen if len(code) == 8])  # real and made, side by side
+    assert 0.3 < silent[:, 1].float().mean() < 0.7  # two of four bins are thin
+    assert torch.equal(silent[:, 0] | silent[:, 1], silent[:, 0])  # where the made one's is silent, so is the real one's
 
 
 def test_a_thin_bin_is_judged_between_the_end_bins_and_not_as_the_lowest():

@@ -8,7 +8,8 @@ Deviations:
 - The gradient of the class term reaches the image through the frozen classifier; in the released code it is cut off, so
   that the term trains nothing.
 - Bins with few images (a good classifier leaves hardly any undecided) are trained by class term and reconstructions
-  alone: the critic's ordinal term is left out there, for real and generated images alike. So that this differs from the
+  alone: the critic's ordinal term is left out there, for real and generated images alike, and for a real image also where
+  its generated one asks for such a bin, so that silence says nothing of what is real. So that this differs from the
   lowest bin, whose term in eq. 4 is 0, half the sum of all v_i is counted to realism: the two end bins have opposite
   terms, and none lies in the middle between them.
 - Between two bins their gains and offsets are mixed, so that the knob turns without steps.
@@ -188,7 +189,9 @@ class Exaggeration(LearnedExplainer):
             latent = generator.encode(image)
             made = generator.decode(torch.cat([latent, latent]), torch.cat([asked, own]))
         fake, same = made.chunk(2)
-        logits = self._judged(torch.cat([image, fake.detach()]), torch.cat([own, asked]))
+        # a real image says nothing of its bin where its fake does not: else the code itself would tell them apart
+        codes = torch.cat([self._code(own) * self._enough(asked)[:, None], self._code(asked)])
+        logits = self._judged(torch.cat([image, fake.detach()]), codes)
         losses = {
             "real": self.adversarial * F.relu(1 - logits[: len(own)]).mean(),  # eq. 7
             "fake": self.adversarial * F.relu(1 + logits[len(own) :]).mean(),  # eq. 7
@@ -200,7 +203,7 @@ class Exaggeration(LearnedExplainer):
         cycled = generator.decode(back, own)
         away = bernoulli_divergence(self._probability(asked), self.classifier.logits(fake))
         losses = {
-            "adversarial": -self.adversarial * self._judged(fake, asked).mean(),  # eq. 8
+            "adversarial": -self.adversarial * self._judged(fake, self._code(asked)).mean(),  # eq. 8
             "divergence": self.divergence * away,  # section 2.2
             "reconstruction": self.reconstruction * 2 * (same - image).abs().mean(),  # eq. 5
             "cycle": self.cycle * 2 * (cycled - image).abs().mean(),  # eq. 6
@@ -328,15 +331,18 @@ class Exaggeration(LearnedExplainer):
             low, high = torch.where(obtained < asked, tried, low), torch.where(obtained < asked, high, tried)
         return best
 
-    def _judged(self, image: Tensor, which: Tensor) -> Tensor:
-        """Return the critic's logits (N,) of images, which it sees in [-1, 1], for their bins."""
-        logit: Tensor = self.networks["critic"](2 * image - 1, self._code(which))
+    def _judged(self, image: Tensor, code: Tensor) -> Tensor:
+        """Return the critic's logits (N,) of images, which it sees in [-1, 1], for what it is told of their bins."""
+        logit: Tensor = self.networks["critic"](2 * image - 1, code)
         return logit
+
+    def _enough(self, which: Tensor) -> Tensor:
+        """Return (N,) bool, whether bins had enough training images."""
+        return (self._counts >= self.thin)[which]
 
     def _code(self, which: Tensor) -> Tensor:
         """Return what the critic is told of bins, -1/2 or 1/2 a threshold; 0 where there are too few images to learn from."""
-        enough = self._counts >= self.thin
-        return (thermometer(which, self.bins) - 0.5) * enough[which, None]  # eq. 4, with half the sum of the v_i in psi
+        return (thermometer(which, self.bins) - 0.5) * self._enough(which)[:, None]  # eq. 4, with half the sum of the v_i in psi
 
     def _decode(self, latent: Tensor, position: Tensor) -> Tensor:
         """Return G(latent, position), a part at a time."""
