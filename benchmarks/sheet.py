@@ -1,20 +1,24 @@
-"""One picture a table: every explainer that is trained, or needs no training, on the same eight test images."""
+"""One picture a table: every explainer that is trained, or needs no training, on the same eight test images.
+
+docs/sheets.md says what is to be seen on each.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 import obverse.data
 from benchmarks.runner import RESULTS
 from benchmarks.table import Training
 from benchmarks.tables import BASELINES, TABLES
 from benchmarks.training import Workshop, train_classifier, trained
+from obverse.data.base import Dataset, Sample
 from obverse.explanation import Explanation
 from obverse.figures import heat, pixels
 
@@ -35,26 +39,30 @@ def run(*, quick: bool) -> dict[str, Any]:
         if table not in BASELINES and not any(isinstance(table.rows[name], Training) for name in ready):
             sys.stdout.write(f"{table.name}: left out, no row is trained yet\n")
             continue
-        answers = explained(shop, ready)
+        sample = shown(splits["test"])
+        answers = {name: shop.make(name, 0)[0].explain(sample.image) for name in ready}
         drawn[table.name] = list(answers)
         sys.stdout.write(f"{table.name}: {', '.join(answers)}\n")
         if not quick:
-            sheet(answers).savefig(RESULTS / f"sheet-{table.name}.png", dpi=80)
+            sheet(answers, sample.mask).savefig(RESULTS / f"sheet-{table.name}.png", dpi=80)
     return drawn
 
 
-def explained(shop: Workshop, names: Sequence[str]) -> dict[str, Explanation]:
-    """Return what each of these rows makes of the same images, equally many of each class."""
-    test = shop.splits["test"]
+def shown(test: Dataset) -> Sample:
+    """Return the images of a sheet, equally many of each class."""
     labels = torch.as_tensor(test.labels())
     rows = [(labels == k).nonzero().flatten() for k in labels.unique().tolist()]
     each = [row[torch.linspace(0, len(row) - 1, max(1, IMAGES // len(rows))).long()] for row in rows]
-    image = test[torch.cat(each)[:IMAGES]].image
-    return {name: shop.make(name, 0)[0].explain(image) for name in names}
+    return test[torch.cat(each)[:IMAGES]]
 
 
-def sheet(answers: dict[str, Explanation]) -> Figure:
-    """Return the picture: a line an explainer, with counterfactual (and whether it is valid) and map of each image."""
+def sheet(answers: dict[str, Explanation], mask: Tensor | None = None) -> Figure:
+    """Return the picture: a line an explainer, with counterfactual (and whether it is valid) and map of each image.
+
+    Args:
+        answers: of the same images, by the explainers' names.
+        mask: (N, 1, H, W), where the finding is; it stands beside the image.
+    """
     first = next(iter(answers.values()))
     columns = 2 * len(first)
     figure, grid = plt.subplots(len(answers) + 1, columns, figsize=(columns + 2.4, 1.12 * (len(answers) + 1)),
@@ -71,6 +79,8 @@ def sheet(answers: dict[str, Explanation]) -> Figure:
             if answer is None:
                 left.imshow(pixels(first.image[k]))
                 left.set_title(f"{first.classes[int(first.source[k])]} to {first.classes[int(first.target[k])]}", fontsize=8)
+                if mask is not None:
+                    right.imshow(pixels(mask[k]))
                 continue
             if answer.counterfactual is not None:
                 left.imshow(pixels(answer.counterfactual[k]))
