@@ -1,6 +1,6 @@
 """One picture a table: every explainer that is trained, or needs no training, on the same eight test images.
 
-docs/sheets.md says what is to be seen on each.
+`seen` says what is to be seen on each.
 """
 
 from __future__ import annotations

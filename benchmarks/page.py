@@ -1,0 +1,230 @@
+"""docs/results.md, from the results and what was seen on the sheets: `python -m benchmarks page`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.runner import RESULTS
+from benchmarks.seen import SEEN
+from obverse.checkpoint import read_json, write_text
+
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+HEAD = """# What was measured
+
+Made from `benchmarks/results` by `python -m benchmarks page`; all other figures, settings and versions are there.
+[metrics.md](metrics.md) says what each figure means.
+
+In brackets 95 % intervals. Weights are chosen on validation images, thresholds of maps too; test images are asked once. One
+seed each. Where a paper prints the figure, it stands behind the semicolon; its images, classifiers and networks are others, so
+it is for the order of size. Machine A is an AMD EPYC with AVX512-BF16, B an Intel Xeon with AMX, C an Intel Xeon without,
+2 cores each; a run had one core if nothing else is said. Parameters are what an explainer learns, critics included.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One figure of a row.
+
+    Args:
+        head: of the column.
+        label: of the figure.
+        direction: of the figure.
+    """
+
+    head: str
+    label: str
+    direction: str = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One table.
+
+    Args:
+        title: of the section.
+        table: names of the results files whose rows it shows.
+        columns: figures.
+        trained: whether minutes and parameters are shown.
+        picture: a file in benchmarks/results, or none.
+    """
+
+    title: str
+    tables: tuple[str, ...]
+    columns: tuple[Column, ...]
+    trained: bool = True
+    picture: str = ""
+
+
+def columns(*pairs: tuple[str, str]) -> tuple[Column, ...]:
+    """Return columns over all directions, of heads and labels."""
+    return tuple(Column(head=head, label=label) for head, label in pairs)
+
+
+DECIDED = columns(
+    ("acc_a", "acc_a, decision kept"),
+    ("second classifier keeps", "transfer acc_a, decision kept for a second classifier"),
+    ("acc_s", "acc_s, decision kept by the stable image"),
+    ("L1", "L1 on [0, 1]"),
+)
+DISTANCES = tuple(
+    Column(head=f"{short}, {direction}", label=f"{long} distance, embedding", direction=direction)
+    for short, long in (("FD", "Frechet"), ("JS", "Jensen-Shannon")) for direction in ("3 -> 8", "8 -> 3")
+)  # fmt: skip
+MAPS = columns(("Dice", "Dice, attribution"), ("IoU", "IoU, attribution"), ("NCC", "NCC, attribution"))
+FOLLOWS = ("second classifier follows", "transfer to a second classifier")
+SEARCHED = columns(("validity", "validity (Val)"), FOLLOWS, ("L1", "L1 on [0, 1]"), ("COUT", "COUT"))
+REALISM = columns(
+    ("IM1", "IM1"), ("IM2", "IM2"), ("FD", "Frechet distance, embedding"), ("kernel distance", "kernel distance, embedding")
+)
+SPEED = columns(("seconds an image", "seconds per image"))
+SECTIONS = (
+    Section(title="Digits 3 and 8: SyCE's family and what it is compared with", tables=("digits", "syce-digits"),
+            columns=(*DECIDED, *DISTANCES), picture="sheet-digits.png"),
+    Section(title="All ten digits, one network", tables=("ten-digits",), columns=columns(
+        ("validity", "mean of 90 pairs: validity"), ("worst pair", "worst pair: validity 1 -> 3"),
+        (FOLLOWS[0], "mean of 90 pairs: transfer to a second classifier"), ("L1", "mean of 90 pairs: L1"),
+    ), picture="sheet-ten-digits.png"),
+    Section(title="Digits 3 and 8: the knob of Progressive Exaggeration", tables=("knob-digits",), columns=columns(
+        ("rank correlation", "knob: rank correlation"), ("error", "knob: mean absolute error"),
+        ("error in thin bins", "knob: mean absolute error, thin bins"),
+        ("series that rise", "knob: share of series that rise"), ("both ends valid", "knob: share with both ends valid"),
+        ("L1 at delta 0", "residual of the method's own picture"), FOLLOWS,
+    )),
+    Section(title="Generated lesions, 128 and 64 px: CX-GAN and VA-GAN", tables=("lesions", "lesions-64"), columns=(
+        *MAPS, *columns(("lesion left", "residual lesion contrast"), ("change outside", "non-resemblance, outside the lesion")),
+        Column(head="validity, healthy to diseased", label="validity (Val)", direction="healthy -> diseased"),
+        Column(head="validity, diseased to healthy", label="validity (Val)", direction="diseased -> healthy"), *SPEED,
+    ), picture="sheet-lesions.png"),
+    Section(title="Digits 3 and 8: baselines", tables=("baselines-digits",), columns=(*SEARCHED, *REALISM, *SPEED),
+            picture="sheet-baselines-digits.png"),
+    Section(title="T-shirts and pullovers: baselines", tables=("baselines-fashion",), columns=(*SEARCHED, *REALISM, *SPEED),
+            picture="sheet-baselines-fashion.png"),
+    Section(title="Generated lesions, 64 px: baselines", tables=("baselines-lesions", "baselines-lesions-cam"),
+            columns=(*MAPS, *SEARCHED, *REALISM, *SPEED), picture="sheet-baselines-lesions.png"),
+    Section(title="Magnetic tiles, 128 px, real defects: baselines", tables=("baselines-tile", "baselines-tile-cam"),
+            columns=(*MAPS, *SEARCHED, *REALISM, *SPEED), picture="sheet-baselines-tile.png"),
+)  # fmt: skip
+
+
+def run(*, quick: bool) -> dict[str, Any]:
+    """Write docs/results.md; quick only makes it."""
+    text = page()
+    if not quick:
+        write_text(PAGE, text)
+        sys.stdout.write(f"{PAGE}\n")
+    return {"sections": [section.title for section in SECTIONS]}
+
+
+def page() -> str:
+    """Return the whole page."""
+    return "\n".join([HEAD, *(part(section) for section in SECTIONS), audits(), searches()])
+
+
+def part(section: Section) -> str:
+    """Return the part of one table, or several of one kind."""
+    lines = [f"## {section.title}\n"]
+    for name in section.tables:
+        result = read_json(RESULTS / f"{name}.json")
+        lines += [f"`python -m benchmarks {name}`: {about(result)}\n", *grid(section, result), ""]
+        lines += [f"- {note}" for note in result["notes"]]
+        lines += [f"- {said}" for said in SEEN.get(name, ())]
+        lines.append("")
+    if section.picture:
+        lines.append(f"![{section.title}](../benchmarks/results/{section.picture})\n")
+    return "\n".join(lines)
+
+
+def about(result: Mapping[str, Any]) -> str:
+    """Return what a table asks, of how many images, and how good the classifiers are."""
+    images = sorted({row["images"] for row in result["rows"] if "images" in row})
+    count = f"{images[0]}" if len(images) == 1 else f"{images[0]} to {images[-1]}"
+    parts = [result["about"], f"{count} test images."]
+    for key, name in (("classifier", "classifier"), ("second_classifier", "second classifier")):
+        if found := result[key]:
+            balanced = found.get("balanced_test_accuracy")
+            parts.append(f"Accuracy of the {name} {found['test_accuracy']:.3f}"
+                         + (f", balanced {balanced:.3f}." if balanced is not None else "."))  # fmt: skip
+    return " ".join(parts)
+
+
+def grid(section: Section, result: Mapping[str, Any]) -> list[str]:
+    """Return the table in Markdown; columns that no row fills are left out."""
+    printed: dict[tuple[str, str, str], float] = {}
+    for one in result["paper"]:
+        printed.setdefault((one["ours"] or one["row"], one["metric"], one["direction"]), one["value"])
+    rows = [row for row in result["rows"] if "failed" not in row]
+    cells = [[cell(row, column, printed) for column in section.columns] for row in rows]
+    used = [k for k in range(len(section.columns)) if any(line[k] for line in cells)]
+    trained = section.trained and any("training_minutes" in row for row in rows)
+    head = ["", *(section.columns[k].head for k in used), *(["minutes, parameters"] if trained else []), "machine"]
+    lines = [line_of(head), line_of(["---"] * len(head))]
+    for row, line in zip(rows, cells):
+        name = row["row"] + (f", seed {row['seed']}" if row["seed"] else "")
+        lines.append(line_of([name, *(line[k] for k in used), *([training(row)] if trained else []), machine(row, result)]))
+    return lines
+
+
+def cell(row: Mapping[str, Any], column: Column, printed: Mapping[tuple[str, str, str], float]) -> str:
+    """Return a figure with its interval and, behind a semicolon, the printed one; empty where the row has none."""
+    found = [f for f in row["figures"] if f["label"] == column.label and f["direction"] == column.direction]
+    if not found:
+        return ""
+    figure = found[0]
+    text = f"{figure['value']:.3g}"
+    if figure["low"] is not None and column.label != "seconds per image":
+        text += f" ({figure['low']:.3g} to {figure['high']:.3g})"
+    papers = [printed[key] for key in ((row["row"], name, column.direction) for name in (figure["label"], figure["metric"]))
+              if key in printed]  # fmt: skip
+    return text + (f"; {papers[0]:.3g}" if papers else "")
+
+
+def training(row: Mapping[str, Any]) -> str:
+    """Return how long a row was trained, and how many numbers it learns."""
+    if "training_minutes" not in row:
+        return ""
+    count = sum(row.get("parameters", {}).values())
+    return f"{row['training_minutes']:.0f}" + (f", {count:,}" if count else "")
+
+
+def machine(row: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """Return the letter of the machine that a row was evaluated on."""
+    found = row.get("hardware") or result["hardware"]
+    if found["gpu"]:
+        return str(found["gpu"])
+    return "A" if "AMD" in found["processor"] else "B" if found["amx_bf16"] else "C"
+
+
+def line_of(cells: Iterable[str]) -> str:
+    """Return a line of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
+
+
+def audits() -> str:
+    """Return what the audits found."""
+    result = read_json(RESULTS / "audits.json")
+    marks = {True: "passes", False: "fails", None: "not asked"}
+    names = [check["name"] for check in next(iter(result["rows"].values()))["checks"]]
+    lines = ["## Audits\n", f"`python -m benchmarks audits`: {result['about']}\n", line_of(["", *names]),
+             line_of(["---"] * (len(names) + 1))]  # fmt: skip
+    for name, row in result["rows"].items():
+        said = [marks[check["passed"]] + (f" ({check['value']:.2f})" if check["value"] is not None else "")
+                for check in row["checks"]]  # fmt: skip
+        lines.append(line_of([name, *said]))
+    return "\n".join([*lines, "", *(f"- {said}" for said in SEEN["audits"]), ""])
+
+
+def searches() -> str:
+    """Return how long searches take."""
+    result = read_json(RESULTS / "searches.json")
+    lines = ["## Searches, all images at once\n", f"`python -m benchmarks searches`: {result['about']}\n",
+             line_of(["", "images", "seconds", "threads", "seconds an image", "validity", "machine"]),
+             line_of(["---"] * 7)]  # fmt: skip
+    for name, row in result["rows"].items():
+        lines.append(line_of([name, str(row["images"]), f"{row['wall seconds']:.3g}", str(row["threads"]),
+                              f"{row['seconds an image']:.3g}", f"{row['validity']:.3g}", machine(row, result)]))  # fmt: skip
+    paper = ", ".join(f"{name} {value:g}" for name, value in result["paper, seconds a sample"].items())
+    return "\n".join([*lines, "", f"- The papers print, in seconds an image on a GPU: {paper}.", ""])

@@ -1,0 +1,32 @@
+"""What was seen on the pictures and in the figures of each table, beside what its notes say; part of docs/results.md."""
+
+SEEN: dict[str, tuple[str, ...]] = {
+    "digits": (
+        "Seen: SyCE and CyCE close or open loops with strokes that are ragged at the edge; SSyE, CyCSAE and CycleGAN draw the "
+        "cleanest digits, and change more pixels for it. SyCE without cycle turns 3s into blocks or inverts them, and is valid "
+        "all the same: the classifier does not mind. SAGen adds a thin stroke and leaves the rest. MGen smears the digit away; "
+        "it has no notion of the other class.",
+        "CycleGAN's acc_a is not worse than SyCE's, against expectation; the paper's row of that name is CyCE without its "
+        "classifier terms, which is.",
+    ),
+    "ten-digits": (
+        "Seen: near pairs (4 to 9, 6 to 0) are clean; far ones (2 to 1, 7 to 3) leave grey remains of the first digit.",
+    ),
+    "baselines-digits": (
+        "Seen: PGD and noise leave the digit as it is and speckle the ground; CEM with an autoencoder smudges, without one it "
+        "nibbles at a stroke; Wachter changes a handful of pixels; CVE pastes cells with hard edges; ExplainGAN and SyCE move "
+        "the strokes that a person would. The nearest image in feature space is often a blot. Gradient, SmoothGrad and IG lie "
+        "on the stroke itself, occlusion and CXPlain on the gap that decides; Grad-CAM is empty for two of eight. BBMP masks "
+        "all or nothing of the 3s, where blurring changes no decision.",
+        "CXPlain was stopped by the clock after 102 of 400 steps, with older code.",
+    ),
+    "baselines-fashion": (
+        "Seen: ExplainGAN, CEM and Wachter paint or remove sleeves, ExplainGAN evenly, the others in specks; Grad-CAM, "
+        "gradient and SmoothGrad point at where sleeves are or would be; PGD speckles everything.",
+        "CXPlain was stopped by the clock after 128 of 400 steps, with older code.",
+    ),
+    "audits": (
+        "PGD and the nearest image make no reconstruction; what stands there is the judges' autoencoder, from a time when it "
+        "still counted as a verdict. Grad-CAM can be asked one question of the five, since it makes no counterfactual.",
+    ),
+}

@@ -1,0 +1,53 @@
+"""docs/results.md is what the results say, and its columns are figures that some row has."""
+
+import pytest
+
+from benchmarks import page
+from benchmarks.runner import RESULTS
+from benchmarks.seen import SEEN
+from benchmarks.tables import TABLES
+from obverse.checkpoint import read_json
+
+
+def test_the_page_is_current():
+    assert page.PAGE.read_text() == page.page(), "run: python -m benchmarks page"
+
+
+@pytest.mark.parametrize("section", page.SECTIONS, ids=lambda section: section.tables[0])
+def test_every_column_is_of_a_figure_that_there_is(section):
+    rows = [row for name in section.tables for row in read_json(RESULTS / f"{name}.json")["rows"]]
+    figures = {(figure["label"], figure["direction"]) for row in rows for figure in row["figures"]}
+    assert {(column.label, column.direction) for column in section.columns} <= figures
+    assert not section.picture or (RESULTS / section.picture).exists()
+
+
+def test_what_was_seen_is_of_tables_on_the_page():
+    shown = {name for section in page.SECTIONS for name in section.tables}
+    assert set(SEEN) - {"audits"} <= shown <= set(TABLES)
+
+
+def test_a_cell_holds_value_interval_and_what_the_paper_prints():
+    figure = {"metric": "l1", "label": "L1", "direction": "all", "value": 0.12345, "low": 0.1, "high": 0.2}
+    row = {"row": "mine", "figures": [figure, figure | {"direction": "a -> b", "value": 3.0, "low": None}]}
+    column = page.Column(head="L1", label="L1")
+    assert page.cell(row, column, {}) == "0.123 (0.1 to 0.2)"
+    assert page.cell(row, column, {("mine", "l1", "all"): 0.5, ("other", "L1", "all"): 9.0}) == "0.123 (0.1 to 0.2); 0.5"
+    assert page.cell(row, page.Column(head="L1", label="L1", direction="a -> b"), {}) == "3"
+    assert page.cell(row, page.Column(head="L2", label="L2"), {}) == ""
+
+
+def test_columns_that_nobody_fills_are_left_out_and_machines_have_letters():
+    figure = {"metric": "l1", "label": "L1", "direction": "all", "value": 1.0, "low": None, "high": None}
+    where = {"processor": "AMD EPYC", "amx_bf16": False, "gpu": None}
+    rows = [{"row": "one", "seed": 0, "figures": [figure], "training_minutes": 2.4, "parameters": {"a": 1000, "b": 5}},
+            {"row": "two", "seed": 1, "figures": [], "hardware": where | {"processor": "Intel Xeon", "amx_bf16": True}},
+            {"row": "three", "seed": 0, "figures": [figure], "hardware": where | {"gpu": "NVIDIA H100"}},
+            {"row": "four", "seed": 0, "failed": "no", "figures": []}]  # fmt: skip
+    section = page.Section(title="", tables=(), columns=page.columns(("L1", "L1"), ("L2", "L2")))
+    assert page.grid(section, {"rows": rows, "paper": [], "hardware": where}) == [
+        "|  | L1 | minutes, parameters | machine |",
+        "| --- | --- | --- | --- |",
+        "| one | 1 | 2, 1,005 | A |",
+        "| two, seed 1 |  |  | B |",
+        "| three | 1 |  | NVIDIA H100 |",
+    ]
