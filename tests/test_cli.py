@@ -147,6 +147,24 @@ def test_a_run_is_not_overwritten_unless_asked(trained, folder, capsys):
     assert run(*words, "--resume", "--steps", 30, "--validate-every", 10) == 0
 
 
+def test_a_preset_gives_defaults_that_options_replace(trained, folder, tmp_path, capsys):
+    words = ("fit", "cyce", "--data", f"folder:{folder}", "--classifier", trained / "net", "--batch-size", 8, "--width", 4,
+             "--critic-width", 4, "--steps", 2, "--validate-every", 2)  # fmt: skip
+    assert run(*words, "--run-dir", tmp_path / "a", "--preset", "tumour-resnet50") == 0
+    assert run(*words, "--run-dir", tmp_path / "b", "--preset=tumour-resnet50", "--cycle", 3, "--depth", 2) == 0
+    made = [json.loads((tmp_path / name / "config.json").read_text())["what"]["hyperparameters"] for name in "ab"]
+    assert [(one["cycle"], one["depth"], one["realism"]) for one in made] == [(20.0, 3, 0.05), (3.0, 2, 0.05)]
+    assert run(*words, "--run-dir", tmp_path / "c", "--preset", "hands") == 1
+    assert "preset: expected one of pneumonia-resnet50" in capsys.readouterr().err
+    assert run(*words, "--run-dir", tmp_path / "c", "--preset") == 1
+    assert "preset: expected a name behind --preset" in capsys.readouterr().err
+    assert run("fit", "mgen", *words[2:], "--run-dir", tmp_path / "c", "--preset", "tumour-resnet50") == 1
+    assert "preset: mgen has none, got 'tumour-resnet50'; leave it out" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("fit", "cyce", "--help")
+    assert "tumour-densenet121" in capsys.readouterr().out
+
+
 def test_failures_say_what_to_do(trained, tmp_path, capsys):
     assert run("explain", tmp_path / "nothing", tmp_path / "x.png") == 1
     assert "obverse: " in capsys.readouterr().err

@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from obverse.baselines import BASELINES
 from obverse.checkpoint import write_json
@@ -137,10 +138,14 @@ def _model(name: str, arguments: list[str]) -> int:
 
 def _explainer(name: str, arguments: list[str]) -> int:
     kind = fitted(name)
-    kinds = {"data": DataOptions, "classifier": ClassifierOptions, "fit": FitOptions, "settings": settings_of(kind)}
+    preset, arguments = _preset(arguments)
+    given = {} if preset is None else _settings(kind, name, preset)
+    kinds = {"data": DataOptions, "classifier": ClassifierOptions, "fit": FitOptions, "settings": settings_of(kind, given)}
     walks = any(field.name == "model" for field in dataclasses.fields(kind))
     kinds |= {"model": ModelOptions} if walks else {}
     description = (kind.__doc__ or name).split("\n")[0]
+    if presets := getattr(kind, "presets", None):
+        description += f" --preset NAME takes the paper's weights for another problem as defaults: {', '.join(presets)}."
     if not issubclass(kind, LearnedExplainer):
         return _untrained(name)
     options = parse(f"fit {name}", description, kinds, arguments)
@@ -164,6 +169,24 @@ def _explainer(name: str, arguments: list[str]) -> int:
     view = {"against_rest": chosen.against_rest, "label": chosen.label}
     write_json(folder / "run.json", {"data": data.plain(), "view": view})
     return _said(history, folder, f"obverse evaluate {folder}")
+
+
+def _preset(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """Return the name behind --preset, if it is there, and the other words: it decides what the defaults are."""
+    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--preset=") else [word])]
+    if "--preset" not in words:
+        return None, arguments
+    place = words.index("--preset")
+    if place + 1 == len(words):
+        raise ValueError("preset: expected a name behind --preset, got none; see --help")
+    return words[place + 1], words[:place] + words[place + 2 :]
+
+
+def _settings(kind: type, name: str, preset: str) -> dict[str, Any]:
+    if not hasattr(kind, "preset_settings"):
+        raise ValueError(f"preset: {name} has none, got {preset!r}; leave it out")
+    settings: dict[str, Any] = kind.preset_settings(preset)
+    return settings
 
 
 def _untrained(name: str) -> int:

@@ -56,18 +56,25 @@ class FitOptions:
         return "resume" if self.resume else "overwrite" if self.overwrite else "refuse"
 
 
-def settings_of(kind: type) -> type:
+def settings_of(kind: type, defaults: Mapping[str, Any] | None = None) -> type:
     """Return a dataclass of the hyperparameters of a method: its keyword fields, without parts and seed.
 
     One with the name of an option of training is `--METHOD-NAME` on the command line, e.g. `--c3lt-steps`.
+
+    Args:
+        kind: the method.
+        defaults: that are others than the method's own.
     """
+    given = defaults or {}
     hints = typing.get_type_hints(kind)
     fields: list[tuple[str, Any, Any]] = []
     taken = {f.name for options in (DataOptions, FitOptions) for f in dataclasses.fields(options)}
     for field in dataclasses.fields(kind):
         if not (field.init and field.kw_only) or field.name == "seed" or _required(field):
             continue
-        if field.default_factory is not dataclasses.MISSING:
+        if field.name in given:
+            default = dataclasses.field(default=given[field.name])
+        elif field.default_factory is not dataclasses.MISSING:
             default = dataclasses.field(default_factory=field.default_factory)
         else:
             default = dataclasses.field(default=field.default)

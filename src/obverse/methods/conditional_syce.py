@@ -131,9 +131,11 @@ class _Conditional(Translation):
         """Return 1 - validity + mean L1 + the share of stable images with another decision, all pairs of classes in turn."""
         classes, first = len(self.classifier.classes), 0
         lost, distance, count = 0.0, 0.0, 0
-        for batch in data.batches(256, self.device):
+        several = self.many_answers  # the images of one call share their noise: then few images a call, each its own
+        for call, batch in enumerate(data.batches(16 if several else 256, self.device)):
             turn = 1 + torch.arange(first, first + len(batch), device=self.device) % (classes - 1)
-            answer = self.explain(batch.image, (self.classifier.decide(batch.image) + turn) % classes)
+            answer = self.explain(batch.image, (self.classifier.decide(batch.image) + turn) % classes,
+                                  seed=call if several else 0)  # fmt: skip
             lost += float((~answer.valid).sum())
             if answer.counterfactual is not None:
                 distance += float(l1_each(answer.counterfactual, answer.image).sum())

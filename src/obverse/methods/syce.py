@@ -73,11 +73,19 @@ class _TwoDecisions(Translation):
         Raises:
             ValueError: an unknown name.
         """
+        return cls(classifier, **cls.preset_settings(name))
+
+    @classmethod
+    def preset_settings(cls, name: str) -> dict[str, Any]:
+        """Return the hyperparameters of a preset.
+
+        Raises:
+            ValueError: an unknown name.
+        """
         if name not in cls.presets:
             raise ValueError(f"preset: expected one of {', '.join(cls.presets) or 'none'} for {cls.name}, got {name!r}; "
                              "the weights for digits are the defaults")  # fmt: skip
-        weights: dict[str, Any] = dict(cls.presets[name])
-        return cls(classifier, depth=3, **weights)
+        return {"depth": 3, **cls.presets[name]}
 
     def _networks(self) -> dict[str, nn.Module]:
         networks: dict[str, nn.Module] = {}
