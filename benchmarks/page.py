@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runner import RESULTS
+from benchmarks.runner import RESULTS, declares
 from benchmarks.seen import SEEN
+from benchmarks.tables import TABLES
 from obverse.checkpoint import read_json, write_text
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
@@ -21,7 +22,8 @@ Made from `benchmarks/results` by `python -m benchmarks page`; all other figures
 In brackets 95 % intervals. Weights are chosen on validation images, thresholds of maps too; test images are asked once. One
 seed each. Where a paper prints the figure, it stands behind the semicolon; its images, classifiers and networks are others, so
 it is for the order of size. Machine A is an AMD EPYC with AVX512-BF16, B an Intel Xeon with AMX, C an Intel Xeon without,
-2 cores each; a run had one core if nothing else is said. Parameters are what an explainer learns, critics included.
+2 cores each; a run had one core if nothing else is said. Parameters are what an explainer learns, critics included. Rows
+with a star were measured with other settings or images than the table declares by now; the results file has theirs.
 """
 
 
@@ -163,9 +165,14 @@ def grid(section: Section, result: Mapping[str, Any]) -> list[str]:
     head = ["", *(section.columns[k].head for k in used), *(["minutes, parameters"] if trained else []), "machine"]
     lines = [line_of(head), line_of(["---"] * len(head))]
     for row, line in zip(rows, cells):
-        name = row["row"] + (f", seed {row['seed']}" if row["seed"] else "")
+        name = row["row"] + (f", seed {row['seed']}" if row["seed"] else "") + ("" if current(result, row) else " *")
         lines.append(line_of([name, *(line[k] for k in used), *([training(row)] if trained else []), machine(row, result)]))
     return lines
+
+
+def current(result: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Return whether a row is declared now as it was when it was measured."""
+    return result["table"] not in TABLES or declares(TABLES[result["table"]], row)
 
 
 def cell(row: Mapping[str, Any], column: Column, printed: Mapping[tuple[str, str, str], float]) -> str:

@@ -79,7 +79,7 @@ def run(table: Table, *, quick: bool = False, only: Sequence[str] = (), again: b
             continue
         sys.stderr.write(f"{table.name}: {name}, seed {seed}\n")
         rows[name, seed] = evaluation.row(name, seed)
-        kept = {} if quick else {(row["row"], row["seed"]): row for row in stored(path, classifier) if evaluation.declares(row)}
+        kept = {} if quick else {(row["row"], row["seed"]): row for row in stored(path, classifier) if declares(table, row)}
         good = {key: row for key, row in kept.items() if "failed" not in row}
         older = {key: row["failed"] for key, row in rows.items() if "failed" in row and key in good}
         merged = kept | {key: row for key, row in rows.items() if key not in older}
@@ -90,6 +90,30 @@ def run(table: Table, *, quick: bool = False, only: Sequence[str] = (), again: b
         if not quick:
             write_json(path, result)
     return result
+
+
+def declares(table: Table, stored: Mapping[str, Any]) -> bool:
+    """Return whether a row of a results file is one of the table as it is declared now, of the same images."""
+    name = stored["row"]
+    if name not in table.rows:
+        return False
+    settings = json.loads(json.dumps(facts(table.rows[name]), default=str))
+    same = "failed" in stored or stored["notes"] == which_images(table, name)
+    return bool(stored["settings"] == settings) and same
+
+
+def count_of(table: Table, name: str) -> int | None:
+    """Return how many test images of each class a row explains, None for all."""
+    declared = table.rows[name]
+    own = declared.test_count if isinstance(declared, Untrained) else None
+    return own or table.test_count
+
+
+def which_images(table: Table, name: str) -> list[str]:
+    """Return in words which test images a row explains, nothing for all."""
+    count = count_of(table, name)
+    only = [f"only {', '.join(table.test_classes)}"] if table.test_classes else []
+    return only + ([] if count is None else [f"the first {count} test images of each class"])
 
 
 def stored(path: Path, classifier: Classifier) -> list[dict[str, Any]]:
@@ -126,27 +150,15 @@ class _Evaluation:
             return known | {"failed": f"{type(error).__name__}: {error}", "figures": [], "skipped": {}, "failures": {},
                             "minutes": round((time.monotonic() - began) / 60, 2), "hardware": hardware()}  # fmt: skip
 
-    def declares(self, stored: Mapping[str, Any]) -> bool:
-        """Return whether a row of a results file is one of the table as it is declared now, of the same images."""
-        name = stored["row"]
-        if name not in self.table.rows:
-            return False
-        settings = json.loads(json.dumps(facts(self.table.rows[name]), default=str))
-        return bool(stored["settings"] == settings) and ("failed" in stored or stored.get("notes") == self.explained(name)[1])
-
-    def explained(self, name: str) -> tuple[Dataset, list[str]]:
-        """Return the test images of a row, and which they are if not all."""
-        declared, test, notes = self.table.rows[name], self.splits["test"], []
-        count = declared.test_count if isinstance(declared, Untrained) else None
-        if self.table.test_classes:
-            test, notes = of_classes(test, self.table.test_classes), [f"only {', '.join(self.table.test_classes)}"]
-        if (count := count or self.table.test_count) is not None:
-            test, notes = first_of_each(test, count), [*notes, f"the first {count} test images of each class"]
-        return test, notes
+    def explained(self, name: str) -> Dataset:
+        """Return the test images of a row."""
+        test, count = self.splits["test"], count_of(self.table, name)
+        test = of_classes(test, self.table.test_classes) if self.table.test_classes else test
+        return test if count is None else first_of_each(test, count)
 
     def _figures(self, name: str, seed: int) -> dict[str, Any]:
         explainer, history = self.workshop.make(name, seed)
-        test, notes = self.explained(name)
+        test, notes = self.explained(name), which_images(self.table, name)
         trained = {} if history is None or not isinstance(explainer, LearnedExplainer) else {
             "steps": history.steps, "training_minutes": round(history.seconds / 60, 2), "best_step": history.best_step,
             "trained_on": history.device, "parameters": parameters(explainer), **asides(explainer, test),

@@ -25,7 +25,7 @@ def test_the_columns_of_all_papers_are_there(name):
 def test_the_tile_tables_are_small_and_say_how_uneven_the_classes_are():
     for name in ("baselines-tile", "baselines-tile-cam"):
         table = TABLES[name]
-        assert table.test_count == 62 and "70.5 %" in " ".join(table.notes)
+        assert table.test_count == {"baselines-tile": 62}.get(name, 20) and "70.5 %" in " ".join(table.notes)
     cam = TABLES["baselines-tile-cam"]
     assert cam.classifier.settings["architecture"] == "MeanResNet" and "CAM" in cam.rows
     assert {p.ours for p in cam.paper} == {"CAM", "Grad-CAM"}

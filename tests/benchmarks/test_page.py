@@ -44,10 +44,18 @@ def test_columns_that_nobody_fills_are_left_out_and_machines_have_letters():
             {"row": "three", "seed": 0, "figures": [figure], "hardware": where | {"gpu": "NVIDIA H100"}},
             {"row": "four", "seed": 0, "failed": "no", "figures": []}]  # fmt: skip
     section = page.Section(title="", tables=(), columns=page.columns(("L1", "L1"), ("L2", "L2")))
-    assert page.grid(section, {"rows": rows, "paper": [], "hardware": where}) == [
+    assert page.grid(section, {"table": "mine", "rows": rows, "paper": [], "hardware": where}) == [
         "|  | L1 | minutes, parameters | machine |",
         "| --- | --- | --- | --- |",
         "| one | 1 | 2, 1,005 | A |",
         "| two, seed 1 |  |  | B |",
         "| three | 1 |  | NVIDIA H100 |",
     ]
+
+
+def test_a_row_that_is_declared_otherwise_by_now_has_a_star():
+    table = TABLES["lesions-64"]
+    row = {"row": "nothing", "settings": {"method": "identity", "settings": {}}, "notes": []}
+    assert page.current({"table": table.name}, row)
+    for changed in ({"row": "gone"}, {"settings": {"method": "identity", "settings": {"x": 1}}}, {"notes": ["only some"]}):
+        assert not page.current({"table": table.name}, row | changed)
