@@ -76,7 +76,10 @@ DISTANCES = tuple(
     Column(head=f"{short}, {direction}", label=f"{long} distance, embedding", direction=direction)
     for short, long in (("FD", "Frechet"), ("JS", "Jensen-Shannon")) for direction in ("3 -> 8", "8 -> 3")
 )  # fmt: skip
-MAPS = columns(("Dice", "Dice, attribution"), ("IoU", "IoU, attribution"), ("NCC", "NCC, attribution"))
+MAPS = columns(
+    ("Dice", "Dice, attribution"), ("IoU", "IoU, attribution"), ("NCC", "NCC, attribution"),
+    ("average precision", "average precision, attribution"),
+)  # fmt: skip
 FOLLOWS = ("second classifier follows", "transfer to a second classifier")
 SEARCHED = columns(("validity", "validity (Val)"), FOLLOWS, ("L1", "L1 on [0, 1]"), ("COUT", "COUT"))
 REALISM = columns(

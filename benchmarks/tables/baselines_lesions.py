@@ -18,7 +18,7 @@ ROWS: dict[str, Row] = {
     "Grad-CAM": Untrained(method="gradcam"),
     "BBMP": Untrained(method="bbmp"),
     "CXPlain": Training(
-        method="cxplain", settings={"cell": 8} | COVERED, steps=1500, batch_size=16, validate_every=100, max_minutes=30
+        method="cxplain", settings={"cell": 8} | COVERED, steps=600, batch_size=16, validate_every=100, max_minutes=20
     ),
     "MGen": Training(method="mgen", steps=1500, batch_size=16, max_minutes=8),
     "nothing": Untrained(method="identity"),
