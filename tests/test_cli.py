@@ -125,6 +125,10 @@ def test_compare_and_audit(trained, tmp_path, capsys):
     run("audit", trained / "cyce", "--images", 8, *retrain, "--out", tmp_path / "again.json")
     words = json.loads((tmp_path / "again.json").read_text())["checks"][0]["words"]
     assert "another training for the trained one" in words
+    noise = ("--baseline", "adversarial_noise")  # whose part learns
+    run("audit", trained / "cyce", *noise, "--images", 8, *retrain, "--out", tmp_path / "noise.json")
+    words = json.loads((tmp_path / "noise.json").read_text())["checks"][0]["words"]
+    assert "another training for the trained one" in words
 
 
 def test_a_run_is_not_overwritten_unless_asked(trained, folder, capsys):

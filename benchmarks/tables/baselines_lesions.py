@@ -22,6 +22,7 @@ ROWS: dict[str, Row] = {
     ),
     "MGen": Training(method="mgen", steps=1500, batch_size=16, max_minutes=8),
     "nothing": Untrained(method="identity"),
+    "reconstruction": Untrained(method="reconstruction", autoencoder=True),
     "mean image": Untrained(method="mean_image"),
     "nearest image": Untrained(method="nearest"),
     "PGD": Untrained(method="pgd"),

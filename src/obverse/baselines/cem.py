@@ -34,7 +34,8 @@ class CEM(Explainer):
     to and what the autoencoder returns are clipped to [0, 1]; the released code clips the image alone.
 
     Args:
-        autoencoder: maps images to themselves, for gamma; None leaves that term out.
+        autoencoder: maps images to themselves, for gamma; None leaves that term out. It is moved to the classifier's
+            device.
         change: "add" may only brighten pixels, as published (with a black background: add strokes); "any" lifts that.
         beta: weight of the L1 norm, and the threshold.
         gamma: weight of the autoencoder's squared error (C3LT: 100).
@@ -72,6 +73,8 @@ class CEM(Explainer):
         if min(self.beta, self.gamma, self.kappa) < 0:
             raise ValueError(f"beta, gamma, kappa: expected at least 0, got {self.beta:g}, {self.gamma:g}, "
                              f"{self.kappa:g}; 0 switches one off")  # fmt: skip
+        if self.autoencoder is not None:
+            self.autoencoder.to(self.classifier.device)
 
     @classmethod
     def published(cls, classifier: Classifier, autoencoder: nn.Module | None = None) -> Self:

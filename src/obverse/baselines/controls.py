@@ -144,7 +144,7 @@ class Reconstruction(Explainer):
     """What an autoencoder makes of the image, with nothing asked: decisions that change here change by inaccuracy.
 
     Args:
-        autoencoder: maps (N, C, H, W) in [0, 1] to the same; its output is clipped.
+        autoencoder: maps (N, C, H, W) in [0, 1] to the same; its output is clipped. It is moved to the classifier's device.
 
     Raises:
         ValueError: when explaining: an autoencoder that returns another shape.
@@ -154,6 +154,10 @@ class Reconstruction(Explainer):
     needs_gradient: ClassVar[bool] = False
 
     autoencoder: nn.Module = field(kw_only=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.autoencoder.to(self.classifier.device)
 
     def answer(self, query: Query) -> Answer:
         """Return the reconstruction, and its mean absolute error as the residual."""

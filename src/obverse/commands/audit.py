@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> int:
         rebuild=_rebuild(explainer, opened, chosen), images=chosen.images, seed=options["judge"].seed,
     )  # fmt: skip
     print("\n".join(found.lines()))
-    if isinstance(explainer, LearnedExplainer) and chosen.retrain_steps is None:
+    if _learns(explainer) and chosen.retrain_steps is None:
         print(f"{'hint':>9}  pass --retrain-steps N for the check of randomised weights: two trainings of N steps")
     if chosen.out is not None:
         write_json(chosen.out, found.to_dict())
@@ -69,15 +69,27 @@ def run(arguments: list[str]) -> int:
 
 
 def _rebuild(explainer: Explainer, opened: Opened, chosen: AuditOptions) -> Callable[[Classifier], Explainer] | None:
-    """Return what trains the explainer anew for another classifier; None where nothing is trained."""
+    """Return what makes the explainer, or the one that is its part, anew for another classifier; None if none learns."""
     steps = chosen.retrain_steps
-    if steps is None or not isinstance(explainer, LearnedExplainer):
+    if steps is None or not _learns(explainer):
         return None
 
-    def train(classifier: Classifier) -> Explainer:
-        fresh: LearnedExplainer = dataclasses.replace(explainer, classifier=classifier)
-        fit(fresh, opened.train, validation=opened.validation, steps=steps, batch_size=chosen.batch_size,
-            validate_every=max(1, steps // 4))  # fmt: skip
+    def anew(old: Explainer, classifier: Classifier) -> Explainer:
+        inner = {name: anew(part, classifier) for name, part in _explainers(old).items()}
+        fresh = dataclasses.replace(old, classifier=classifier, **inner)
+        if isinstance(fresh, LearnedExplainer):
+            fit(fresh, opened.train, validation=opened.validation, steps=steps, batch_size=chosen.batch_size,
+                validate_every=max(1, steps // 4))  # fmt: skip
         return fresh
 
-    return train
+    return lambda classifier: anew(explainer, classifier)
+
+
+def _explainers(explainer: Explainer) -> dict[str, Explainer]:
+    """Return the parts of an explainer that are explainers."""
+    parts = {field.name: getattr(explainer, field.name) for field in dataclasses.fields(explainer) if field.init}
+    return {name: part for name, part in parts.items() if isinstance(part, Explainer)}
+
+
+def _learns(explainer: Explainer) -> bool:
+    return isinstance(explainer, LearnedExplainer) or any(_learns(part) for part in _explainers(explainer).values())
