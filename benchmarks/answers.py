@@ -1,4 +1,4 @@
-"""Where CX-GAN puts the disc when it is asked for several answers to one healthy image (generated lesions, 64 px)."""
+"""Where CX-GAN puts the disc when it is asked for several answers to one healthy image (generated lesions)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 import obverse.data
 from benchmarks.runner import RESULTS, first_of_each, hardware
-from benchmarks.tables.lesions import SMALL as TABLE
+from benchmarks.tables.lesions import TABLE
 from benchmarks.training import Workshop, train_classifier
 from obverse.checkpoint import write_json
 from obverse.explanation import Explanation

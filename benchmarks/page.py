@@ -126,7 +126,7 @@ def run(*, quick: bool) -> dict[str, Any]:
 
 def page() -> str:
     """Return the whole page."""
-    return "\n".join([HEAD, *(part(section) for section in SECTIONS), audits(), searches()])
+    return "\n".join([HEAD, *(part(section) for section in SECTIONS), answers(), audits(), searches()])
 
 
 def part(section: Section) -> str:
@@ -211,6 +211,20 @@ def machine(row: Mapping[str, Any], result: Mapping[str, Any]) -> str:
 def line_of(cells: Iterable[str]) -> str:
     """Return a line of a table in Markdown."""
     return f"| {' | '.join(cells)} |"
+
+
+def answers() -> str:
+    """Return what several answers to one image look like."""
+    result = read_json(RESULTS / "answers.json")
+    places = result["answers that brighten only the place"]
+    lines = [
+        "## Several answers to one image\n", f"`python -m benchmarks answers`: {result['about']}\n",
+        f"- {result['images']} healthy images, {result['answers an image']} answers each: {result['valid answers']:.3f} valid; "
+        + ", ".join(f"{share:.3f} in {name}" + ("" if name == "both" else " alone") for name, share in places.items()) + ".",
+        *(f"- {note}" for note in result["notes"]), *(f"- {said}" for said in SEEN["answers"]), "",
+        "![Several answers to one image](../benchmarks/results/answers.png)\n",
+    ]  # fmt: skip
+    return "\n".join(lines)
 
 
 def audits() -> str:

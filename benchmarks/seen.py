@@ -25,6 +25,9 @@ SEEN: dict[str, tuple[str, ...]] = {
         "gradient and SmoothGrad point at where sleeves are or would be; PGD speckles everything.",
         "CXPlain was stopped by the clock after 128 of 400 steps, with older code.",
     ),
+    "answers": (
+        "Seen: a disc in the one place, in the other, or a faint one in both; some answers are hardly a disc.",
+    ),
     "audits": (
         "PGD and the nearest image make no reconstruction; what stands there is the judges' autoencoder, from a time when it "
         "still counted as a verdict. Grad-CAM can be asked one question of the five, since it makes no counterfactual.",

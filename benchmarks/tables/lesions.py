@@ -26,7 +26,7 @@ TABLE = Table(
             method="cxgan", settings=DEEP, steps=4400, batch_size=16, validate_every=200, max_minutes=60
         ),
         "CX-GAN cascaded": Training(
-            method="cxgan_cascaded", settings=DEEP, steps=2600, batch_size=16, validate_every=100, max_minutes=60
+            method="cxgan_cascaded", settings=DEEP | {"first": 0.5}, steps=3600, batch_size=16, validate_every=100, max_minutes=60
         ),
         # a thousand moves of its map
         "VA-GAN": Training(
@@ -57,6 +57,8 @@ TABLE = Table(
         "All three compare two groups of images by label; the classifier has no part in their training. It says which way an "
         "image is taken and which weights are kept.",
         "VA-GAN has three times the published learning rate, and a thousand moves of its map.",
+        "CX-GAN cascaded was first trained for 2600 steps, phase two from step 1820 on, to a Dice of 0.878 and counterfactuals "
+        "that were just beginning to be valid; then the run was made longer.",
         "VA-GAN has no healthy -> diseased: those images are returned as they are.",
     ),
 )
