@@ -26,13 +26,13 @@ SEEN: dict[str, tuple[str, ...]] = {
         "CXPlain was stopped by the clock after 128 of 400 steps, with older code.",
     ),
     "baselines-lesions": (
-        "Seen: gradient, IG, Grad-CAM, BBMP, Wachter and CVE mark the disc of diseased images; in healthy ones they point faintly "
-        "at the two places where discs occur. CEM scribbles over half the image. PGD and noise are everywhere. MGen blurs the "
+        "Seen: gradient, IG, Grad-CAM, BBMP, Wachter and CVE mark the disc of diseased images; in healthy ones they point "
+        "faintly at the two places where discs occur. CEM scribbles over half the image. PGD and noise are everywhere. MGen blurs the "
         "left rim away, whatever the image. The nearest image is another texture altogether, and shows nothing.",
     ),
     "baselines-tile": (
-        "Seen: gradient, IG, Grad-CAM, BBMP, CXPlain and CVE agree that the classifier looks at the rim of the tile and at single "
-        "dark pores, hardly inside the large defects of the masks: it decides by something that goes with them. CEM changes "
+        "Seen: gradient, IG, Grad-CAM, BBMP, CXPlain and CVE agree that the classifier looks at the rim of the tile and at "
+        "single dark pores, hardly inside the large defects of the masks: it decides by something that goes with them. CEM changes "
         "next to nothing on tiles without a defect and scribbles on one with; PGD and noise are everywhere; the nearest image "
         "is another tile.",
         "Dice is no use here: one threshold must fit pores and breaks of a third of a tile, and marking nearly everything, as "
