@@ -27,14 +27,14 @@ SEEN: dict[str, tuple[str, ...]] = {
     ),
     "baselines-lesions": (
         "Seen: gradient, IG, Grad-CAM, BBMP, Wachter and CVE mark the disc of diseased images; in healthy ones they point "
-        "faintly at the two places where discs occur. CEM scribbles over half the image. PGD and noise are everywhere. MGen blurs the "
-        "left rim away, whatever the image. The nearest image is another texture altogether, and shows nothing.",
+        "faintly at the two places where discs occur. CEM scribbles over half the image. PGD and noise are everywhere. MGen "
+        "blurs the left rim away, whatever the image. The nearest image is another texture altogether, and shows nothing.",
     ),
     "baselines-tile": (
         "Seen: gradient, IG, Grad-CAM, BBMP, CXPlain and CVE agree that the classifier looks at the rim of the tile and at "
-        "single dark pores, hardly inside the large defects of the masks: it decides by something that goes with them. CEM changes "
-        "next to nothing on tiles without a defect and scribbles on one with; PGD and noise are everywhere; the nearest image "
-        "is another tile.",
+        "single dark pores, hardly inside the large defects of the masks: it decides by something that goes with them. CEM "
+        "changes next to nothing on tiles without a defect and scribbles on one with; PGD and noise are everywhere; the nearest "
+        "image is another tile.",
         "Dice is no use here: one threshold must fit pores and breaks of a third of a tile, and marking nearly everything, as "
         "the random map does, has the highest. Average precision tells more: of a random map it is the defects' share of the "
         "pixels.",
