@@ -25,6 +25,11 @@ SEEN: dict[str, tuple[str, ...]] = {
         "gradient and SmoothGrad point at where sleeves are or would be; PGD speckles everything.",
         "CXPlain was stopped by the clock after 128 of 400 steps, with older code.",
     ),
+    "lesions": (
+        "Seen: CX-GAN integrated takes the disc away without a trace, and its map is the disc with a faint halo of another grey; "
+        "cascaded leaves a thin rim here and there. VA-GAN leaves the disc's outline, and its map is a crescent with a ring "
+        "around it. Into healthy images both CX-GANs paint a disc in the one place, and often scraps of one in the other.",
+    ),
     "baselines-lesions": (
         "Seen: gradient, IG, Grad-CAM, BBMP, Wachter and CVE mark the disc of diseased images; in healthy ones they point "
         "faintly at the two places where discs occur. CEM scribbles over half the image. PGD and noise are everywhere. MGen "
