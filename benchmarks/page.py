@@ -136,6 +136,7 @@ def part(section: Section) -> str:
         result = read_json(RESULTS / f"{name}.json")
         lines += [f"`python -m benchmarks {name}`: {about(result)}\n", *grid(section, result), ""]
         lines += [f"- {note}" for note in result["notes"]]
+        lines += [f"- FD and kernel distance in the embedding: {note}." for note in embeddings(result)]
         lines += [f"- {said}" for said in SEEN.get(name, ())]
         lines.append("")
     if section.picture:
@@ -154,6 +155,13 @@ def about(result: Mapping[str, Any]) -> str:
             parts.append(f"Accuracy of the {name} {found['test_accuracy']:.3f}"
                          + (f", balanced {balanced:.3f}." if balanced is not None else "."))  # fmt: skip
     return " ".join(parts)
+
+
+def embeddings(result: Mapping[str, Any]) -> list[str]:
+    """Return what the distances say of the space that they are taken in."""
+    found = {figure["note"]: None for row in result["rows"] for figure in row["figures"]
+             if figure["label"] == "Frechet distance, embedding"}  # fmt: skip
+    return [note for note in found if note]
 
 
 def grid(section: Section, result: Mapping[str, Any]) -> list[str]:

@@ -31,9 +31,11 @@ SEEN: dict[str, tuple[str, ...]] = {
         "around it. Into healthy images both CX-GANs paint a disc in the one place, and often scraps of one in the other.",
     ),
     "baselines-lesions": (
-        "Seen: gradient, IG, Grad-CAM, BBMP, Wachter and CVE mark the disc of diseased images; in healthy ones they point "
-        "faintly at the two places where discs occur. CEM scribbles over half the image. PGD and noise are everywhere. MGen "
-        "blurs the left rim away, whatever the image. The nearest image is another texture altogether, and shows nothing.",
+        "Seen: gradient, IG, occlusion, Grad-CAM, BBMP, CXPlain, Wachter and CVE mark the disc of diseased images; in healthy "
+        "ones some point at the two places where discs occur. CEM scribbles over half the image. PGD and noise are everywhere. "
+        "MGen, not on the sheet, blurs the left rim away, whatever the image. The nearest image is another texture altogether, and shows nothing.",
+        "The embedding knows nothing of these noise images but the decision (hardly any nats, nearly all on one component): "
+        "FD and kernel distance say no more than validity does.",
     ),
     "baselines-tile": (
         "Seen: gradient, IG, Grad-CAM, BBMP, CXPlain and CVE agree that the classifier looks at the rim of the tile and at "
