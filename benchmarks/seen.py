@@ -33,7 +33,8 @@ SEEN: dict[str, tuple[str, ...]] = {
     "baselines-lesions": (
         "Seen: gradient, IG, occlusion, Grad-CAM, BBMP, CXPlain, Wachter and CVE mark the disc of diseased images; in healthy "
         "ones some point at the two places where discs occur. CEM scribbles over half the image. PGD and noise are everywhere. "
-        "MGen, not on the sheet, blurs the left rim away, whatever the image. The nearest image is another texture altogether, and shows nothing.",
+        "MGen, not on the sheet, blurs the left rim away, whatever the image. The nearest image is another texture altogether, "
+        "and shows nothing.",
         "The embedding knows nothing of these noise images but the decision (hardly any nats, nearly all on one component): "
         "FD and kernel distance say no more than validity does.",
     ),
