@@ -19,7 +19,7 @@ HEAD = """# What was measured
 Made from `benchmarks/results` by `python -m benchmarks page`; all other figures, settings and versions are there.
 [metrics.md](metrics.md) says what each figure means.
 
-In brackets 95 % intervals. Weights are chosen on validation images, thresholds of maps too; test images are asked once. One
+In brackets 95 % intervals. Weights are chosen on validation images, thresholds of maps too; test images choose nothing. One
 seed each. Where a paper prints the figure, it stands behind the semicolon; its images, classifiers and networks are others, so
 it is for the order of size. Machine A is an AMD EPYC with AVX512-BF16, B an Intel Xeon with AMX, C an Intel Xeon without,
 2 cores each; a run had one core if nothing else is said. Parameters are what an explainer learns, critics included. Rows
@@ -48,16 +48,14 @@ class Section:
 
     Args:
         title: of the section.
-        table: names of the results files whose rows it shows.
+        tables: names of the results files whose rows it shows.
         columns: figures.
-        trained: whether minutes and parameters are shown.
         picture: a file in benchmarks/results, or none.
     """
 
     title: str
     tables: tuple[str, ...]
     columns: tuple[Column, ...]
-    trained: bool = True
     picture: str = ""
 
 
@@ -172,7 +170,7 @@ def grid(section: Section, result: Mapping[str, Any]) -> list[str]:
     rows = [row for row in result["rows"] if "failed" not in row]
     cells = [[cell(row, column, printed) for column in section.columns] for row in rows]
     used = [k for k in range(len(section.columns)) if any(line[k] for line in cells)]
-    trained = section.trained and any("training_minutes" in row for row in rows)
+    trained = any("training_minutes" in row for row in rows)
     head = ["", *(section.columns[k].head for k in used), *(["minutes, parameters"] if trained else []), "machine"]
     lines = [line_of(head), line_of(["---"] * len(head))]
     for row, line in zip(rows, cells):

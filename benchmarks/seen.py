@@ -27,7 +27,7 @@ SEEN: dict[str, tuple[str, ...]] = {
     ),
     "lesions": (
         "Seen: CX-GAN integrated takes the disc away without a trace, and its map is the disc with a faint halo of another grey; "
-        "cascaded leaves a thin rim here and there. VA-GAN leaves the disc's outline, and its map is a crescent with a ring "
+        "the map of cascaded is patchier. VA-GAN leaves the disc's outline, and its map is a crescent with a ring "
         "around it. Into healthy images both CX-GANs paint a disc in the one place, and often scraps of one in the other.",
     ),
     "baselines-lesions": (
