@@ -14,6 +14,7 @@ from obverse.losses import (
     gradient_penalty,
     l1_each,
     l1_l2,
+    margin_loss,
     mask_entropy,
     mask_smoothness,
     real_loss,
@@ -56,6 +57,20 @@ def test_class_loss_of_two_classes_is_the_papers_binary_cross_entropy():
     for y in (target, 1 - target):
         slow = -(y * probability.log() + (1 - y) * (1 - probability).log()).mean()
         assert class_loss(logits, y).item() == pytest.approx(slow.item())
+
+
+def test_margin_loss():
+    logits, target = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 3.0], [9.0, 0.0, 1.0]]), torch.tensor([0, 1, 0])
+    odds = []
+    for row, k in zip(logits.tolist(), target.tolist(), strict=True):
+        odds.append(row[k] - math.log(sum(math.exp(value) for j, value in enumerate(row) if j != k)))
+    slow = sum(max(0.0, 4.0 - value) for value in odds) / 3
+    assert odds[2] > 4 and margin_loss(logits, target, 4.0).item() == pytest.approx(slow, rel=1e-6)
+    two = torch.tensor([[1.0, -1.5]], requires_grad=True)  # log-odds of the second: -2.5
+    loss = margin_loss(two, torch.tensor([1]), 3.0)
+    (gradient,) = torch.autograd.grad(loss, two)
+    assert loss.item() == pytest.approx(5.5) and gradient.tolist() == [[1.0, -1.0]]
+    assert margin_loss(logits.bfloat16(), target, 4.0).dtype == torch.float32
 
 
 def test_class_loss_keeps_its_gradient_where_a_clipped_probability_loses_it():

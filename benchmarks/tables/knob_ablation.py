@@ -9,7 +9,7 @@ from benchmarks.tables import knob_digits
 def short(weights: Mapping[str, float]) -> Training:
     """Return a short run with the paper's weights but for these."""
     return Training(
-        method="exaggeration", settings=weights, steps=2000, batch_size=32, validate_every=250, max_minutes=20
+        method="exaggeration", settings=weights, steps=1000, batch_size=32, validate_every=250, max_minutes=20
     )
 
 

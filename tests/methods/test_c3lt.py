@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from benchmarks.tables import c3lt_mnist
 from obverse.batches import Step
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, MemoryDataset
@@ -19,9 +20,19 @@ from tiny_latent import LATENT, Plane, blocks_classifier, levels_data
 TERMS = ("classification", "proximity", "cycle", "adversarial")
 
 
+PUBLISHED = {"hidden": None, "margin": 0.0, "proximity": 0.1, "smoothness": 10.0, "entropy": 1.0, "learning_rate": 1e-3,
+             "halvings": 7}  # fmt: skip
+
+
 def make(classifier=None, model=None, perception=None, **settings) -> C3LT:
+    """C3LT as published, its walks somewhere on their way."""
     parts = [model or Plane()] + ([] if perception is None else [perception])
-    return C3LT(classifier or blocks_classifier(), *parts, **{"seed": 2, **settings})
+    explainer = C3LT(classifier or blocks_classifier(), *parts, **{"seed": 2, **PUBLISHED, **settings})
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        for walk in explainer._walks if explainer.step == "residual" else ():
+            walk.layers[-1].reset_parameters()
+    return explainer
 
 
 def step(rows=4, index=3) -> Step:
@@ -111,12 +122,33 @@ def test_every_term_is_its_equation(settings):
         assert losses[name].item() == pytest.approx(value, rel=2e-4), name
 
 
+def test_the_class_term_lets_go_at_the_margin():
+    explainer = make(margin=2.0, classification=3.0)
+    made = explainer.model.decode(torch.cat([walk(z) for walk, z in zip(
+        explainer._walks, explainer.model.encode(batch().image).chunk(2), strict=True)]))  # fmt: skip
+    posterior = explainer.classifier.posterior(made)
+    odds = [math.log(row[target] / row[1 - target]) for row, target in zip(posterior.tolist(), (1, 1, 0, 0), strict=True)]
+    loss = play(explainer, batch())["classification"]
+    assert loss.item() == pytest.approx(3 * mean(max(0.0, 2.0 - value) for value in odds), rel=1e-4) and loss > 0
+    sure = 5 * torch.eye(2)
+    assert explainer.class_term(sure, torch.tensor([0, 1])) == 0 and make().class_term(sure, torch.tensor([0, 1])) > 0
+
+
+def test_ours_starts_where_the_image_is(images):
+    explainer = C3LT(blocks_classifier(), Plane())
+    explanation = explainer.explain(images)
+    assert torch.equal(explanation.counterfactual, explanation.stable)
+    assert (explainer.margin, explainer.proximity, explainer._walks[0].layers[0].out_features) == (10, 12, 512)
+
+
 def test_the_weights_are_the_papers():
-    explainer = make()
+    explainer = C3LT.published(blocks_classifier(), Plane())
+    assert all(getattr(explainer, name) == value for name, value in PUBLISHED.items())
+    assert dict(PUBLISHED) == c3lt_mnist.PUBLISHED
     assert [getattr(explainer, name) for name in TERMS] == [1.0, 0.1, 0.1, 0.001]  # supplement A
     assert (explainer.smoothness, explainer.entropy, explainer.steps, explainer.learning_rate) == (10, 1, 1, 1e-3)
     doubled = play(make(classification=2.0, proximity=0.2, cycle=0.2, adversarial=0.002), batch())
-    for name, loss in play(explainer, batch()).items():
+    for name, loss in play(make(), batch()).items():
         assert doubled[name].item() == pytest.approx(2 * loss.item()), name
 
 

@@ -25,7 +25,8 @@ def by_hand(walk, latent, steps, residual):
 
 @pytest.mark.parametrize("step", ["residual", "plain"])
 def test_a_walk_is_the_same_layers_again_and_again(step):
-    walk = Walk(5, steps=3, step=step)
+    walk = Walk(5, steps=3, step=step, hidden=7)
+    walk.layers[-1].reset_parameters()
     latent = torch.randn(4, 5) * torch.tensor([0.1, 1.0, 3.0, 10.0])[:, None]
     with torch.no_grad():
         path, end = walk.path(latent), walk(latent)
@@ -36,8 +37,16 @@ def test_a_walk_is_the_same_layers_again_and_again(step):
     assert same == (step == "residual")
 
 
+def test_a_residual_walk_starts_by_standing_still():
+    latent = torch.randn(3, 4)
+    torch.testing.assert_close(Walk(4, steps=2)(latent), latent)
+    assert Walk(4).layers[0].out_features == 4
+    assert not torch.allclose(Walk(4, step="plain")(latent), latent)
+
+
 def test_a_latent_of_zeros_stays_without_nan():
     walk = Walk(3)
+    walk.layers[-1].reset_parameters()
     latent = torch.zeros(2, 3, requires_grad=True)
     end = walk(latent)
     assert torch.equal(end, torch.zeros(2, 3))

@@ -1,14 +1,19 @@
 """C3LT (Khorram and Li, "Cycle-Consistent Counterfactuals by Latent Transformations").
 
 A generative model, a classifier and an encoder stay as they are; for each pair of classes two small networks g and h
-learn to walk through the latent space, one in each direction. Equation numbers are the main paper's; weights and scales
-not printed there are those of the authors' released code.
+learn to walk through the latent space, one in each direction. Equation numbers are the main paper's. `C3LT.published` has
+the weights of the paper's supplement, and scales and schedule of the authors' released code.
 
 Deviations:
 - Both directions of all pairs are one move; their terms are averaged, as released.
 - Distances of pixels are doubled: the paper's lie in [-1, 1], and its weights belong to those.
 - The mask of eq. 5 is the squared change, scaled to [0, 1] in each image, as released, where it is printed as the
   absolute change. Where nothing changes it is 0 (released: 0 / 0).
+- Eq. 4 is the mean of max(0, margin - log-odds of the target) unless `margin` is 0: a cross entropy lets the hardest images
+  go undecided for the sake of the others' proximity. Measured on 4 and 9, 2,358 validation images: validity 0.9966 and COUT
+  0.938 with the cross entropy, 0.9987 and 0.954 with a margin of 5 at a smaller L1 (0.026 and 0.024).
+- Proximity weighs far more and its mask far less, walks are four times as wide between their layers, and the rate falls less
+  (published: see `C3LT.published`).
 - Eq. 7 is minimised in its usual form, -log D, as released; log(1 - D), as printed, has no gradient where D is sure.
 - Domains are what the classifier decides, on images and on samples; the paper takes images by label (domains="label").
 """
@@ -16,7 +21,7 @@ Deviations:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, cast
+from typing import ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +38,7 @@ from obverse.latent.inversion import Inversion, invert
 from obverse.latent.perception import Perception
 from obverse.latent.refinement import refine
 from obverse.latent.rejection import draw
-from obverse.losses import class_loss, l1_each, mask_entropy, mask_smoothness, real_loss
+from obverse.losses import class_loss, l1_each, margin_loss, mask_entropy, mask_smoothness, real_loss
 from obverse.modules import networks_from
 from obverse.networks.walk import Step as Kind
 from obverse.networks.walk import Walk, to_norm
@@ -57,7 +62,9 @@ class C3LT(PairExplainer):
         perception: whose layers the cycle compares images by; None is the classifier under explanation.
         steps: n, of a walk.
         step: a norm-keeping residual step as released, or the plain map as printed.
+        hidden: numbers between the two layers of a step; None is the latent's size.
         classification: weight of the target's class (eq. 4); 0 leaves out this term, and any other.
+        margin: log-odds of the target at which eq. 4 lets go; 0 is the cross entropy, as printed.
         proximity: weight of the distance to the image (eq. 5).
         cycle: weight of the way back (eq. 6).
         adversarial: weight of the critic's opinion (eq. 7).
@@ -88,15 +95,17 @@ class C3LT(PairExplainer):
     perception: Classifier | None = field(default=None, kw_only=False)
     steps: int = 1
     step: Kind = "residual"
+    hidden: int | None = 512
     classification: float = 1.0
-    proximity: float = 0.1
+    margin: float = 10.0
+    proximity: float = 12.0
     cycle: float = 0.1
     adversarial: float = 0.001
-    smoothness: float = 10.0
-    entropy: float = 1.0
+    smoothness: float = 0.5
+    entropy: float = 0.1
     layers: tuple[str, ...] | None = None
-    learning_rate: float = 1e-3
-    halvings: int = 7
+    learning_rate: float = 2e-3
+    halvings: int = 3
     least_acceptance: float = 0.01
     inversion_steps: int | None = None
     inversion_restarts: int = 1
@@ -104,6 +113,12 @@ class C3LT(PairExplainer):
     confidence: float = 0.9
     refine_rate: float = 0.05
     seed: int = 0
+
+    @classmethod
+    def published(cls, classifier: Classifier, model: GenerativeModel, perception: Classifier | None = None) -> Self:
+        """Return C3LT with the weights of the supplement, and masks, walks and schedule as released."""
+        return cls(classifier, model, perception, hidden=None, margin=0.0, proximity=0.1, smoothness=10.0, entropy=1.0,
+                   learning_rate=1e-3, halvings=7)  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,7 +130,7 @@ class C3LT(PairExplainer):
         if self.cycle:
             self.layers = self._sees.layers
         self.networks = networks_from(lambda: {
-            "walks": nn.ModuleList(Walk(self.model.latent_size, steps=self.steps, step=self.step) for _ in self.ways),
+            "walks": nn.ModuleList(self._walk() for _ in self.ways),
             "known": Known({"drawn": len(self.used), "accepted": len(self.used)}),
         }, seed=self.seed, device=self.device)  # fmt: skip
 
@@ -159,7 +174,7 @@ class C3LT(PairExplainer):
         if self.classification:
             target = torch.tensor([target for _, target in self.ways], device=x.device)
             wanted = target.repeat_interleave(len(x) // len(walks))
-            losses["classification"] = self.classification * class_loss(self.classifier.logits(made), wanted)  # eq. 4
+            losses["classification"] = self.classification * self.class_term(self.classifier.logits(made), wanted)
         if self.proximity:
             losses["proximity"] = self.proximity * self.proximity_loss(x, made)
         if self.cycle:
@@ -168,6 +183,10 @@ class C3LT(PairExplainer):
             opinion = self.model.criticise(torch.cat([cycled, made])).chunk(2)
             losses["adversarial"] = self.adversarial * (real_loss(opinion[0]) + real_loss(opinion[1]))  # eq. 7
         yield "walks", losses
+
+    def class_term(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return eq. 4, the cross entropy, or with a margin the distance to it."""
+        return margin_loss(logits, target, self.margin) if self.margin else class_loss(logits, target)
 
     def proximity_loss(self, image: Tensor, made: Tensor) -> Tensor:
         """Return eq. 5, as a weighted mean of its three terms."""
@@ -271,6 +290,9 @@ class C3LT(PairExplainer):
 
     # ------------------------------------------------------------------ inside
 
+    def _walk(self) -> Walk:
+        return Walk(self.model.latent_size, steps=self.steps, step=self.step, hidden=self.hidden)
+
     @property
     def _walks(self) -> list[Walk]:
         return list(cast("nn.ModuleList", self.networks["walks"]))  # type: ignore[arg-type]
@@ -345,6 +367,9 @@ class C3LT(PairExplainer):
             raise ValueError("steps, halvings, refine_steps, least_acceptance: expected at least 1, 0 and 0, and a share in "
                              f"(0, 1), got {self.steps}, {self.halvings}, {self.refine_steps}, "
                              f"{self.least_acceptance:g}; leave them out for the defaults")  # fmt: skip
+        if self.margin < 0 or (self.hidden is not None and self.hidden < 1):
+            raise ValueError(f"margin, hidden: expected at least 0 and 1, got {self.margin:g} and {self.hidden}; leave them "
+                             "out for the defaults")  # fmt: skip
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence: expected a probability between 0 and 1, got {self.confidence:g}; pass e.g. 0.9")
 
