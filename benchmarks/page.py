@@ -83,6 +83,17 @@ SEARCHED = columns(("validity", "validity (Val)"), FOLLOWS, ("L1", "L1 on [0, 1]
 REALISM = columns(
     ("IM1", "IM1"), ("IM2", "IM2"), ("FD", "Frechet distance, embedding"), ("kernel distance", "kernel distance, embedding")
 )
+REBUILT = columns(("L1 to its reconstruction", "L1 on [0, 1], to the stable image"),
+                  ("L1 of the reconstruction", "residual of the method's own picture"))  # fmt: skip
+KNOB = columns(
+    ("rank correlation", "knob: rank correlation"), ("error", "knob: mean absolute error"),
+    ("error in thin bins", "knob: mean absolute error, thin bins"),
+    ("series that rise", "knob: share of series that rise"), ("both ends valid", "knob: share with both ends valid"),
+    ("L1 at delta 0", "residual of the method's own picture"), FOLLOWS,
+    ("FD, classifier features", "Frechet distance, classifier features"), ("FD, embedding", "Frechet distance, embedding"),
+    ("closeness", "latent closeness, embedding"),
+    ("decisions kept when pixels are deleted", "decisions kept under pixel deletion"),
+)  # fmt: skip
 SPEED = columns(("seconds an image", "seconds per image"))
 SECTIONS = (
     Section(title="Digits 3 and 8: SyCE's family and what it is compared with", tables=("digits", "syce-digits"),
@@ -91,12 +102,14 @@ SECTIONS = (
         ("validity", "mean of 90 pairs: validity"), ("worst pair", "worst pair: validity 1 -> 3"),
         (FOLLOWS[0], "mean of 90 pairs: transfer to a second classifier"), ("L1", "mean of 90 pairs: L1"),
     ), picture="sheet-ten-digits.png"),
-    Section(title="Digits 3 and 8: the knob of Progressive Exaggeration", tables=("knob-digits",), columns=columns(
-        ("rank correlation", "knob: rank correlation"), ("error", "knob: mean absolute error"),
-        ("error in thin bins", "knob: mean absolute error, thin bins"),
-        ("series that rise", "knob: share of series that rise"), ("both ends valid", "knob: share with both ends valid"),
-        ("L1 at delta 0", "residual of the method's own picture"), FOLLOWS,
-    )),
+    Section(title="Digits: C3LT", tables=("c3lt-mnist-38", "c3lt-mnist-49", "c3lt-mnist-56"),
+            columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED)),
+    Section(title="Clothes: C3LT", tables=("c3lt-fashion-02", "c3lt-fashion-46", "c3lt-fashion-79"),
+            columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED)),
+    Section(title="Digits 3 and 8: the knob of Progressive Exaggeration", tables=("knob-digits", "knob-ablation"),
+            columns=KNOB, picture="sheet-knob-digits.png"),
+    Section(title="Coats and shirts: the knob of Progressive Exaggeration", tables=("knob-fashion",), columns=KNOB,
+            picture="sheet-knob-fashion.png"),
     Section(title="Generated lesions, 128 and 64 px: CX-GAN and VA-GAN", tables=("lesions", "lesions-64"), columns=(
         *MAPS, *columns(("lesion left", "residual lesion contrast"), ("change outside", "non-resemblance, outside the lesion")),
         Column(head="validity, healthy to diseased", label="validity (Val)", direction="healthy -> diseased"),

@@ -1,6 +1,6 @@
 """One picture a table: every explainer that is trained, or needs no training, on the same eight test images.
 
-`seen` says what is to be seen on each.
+Where one has a knob, another picture turns it. `seen` says what is to be seen on each.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from benchmarks.table import Training
 from benchmarks.tables import BASELINES, TABLES
 from benchmarks.training import Workshop, train_classifier, trained
 from obverse.data.base import Dataset, Sample
+from obverse.explainer import Explainer
 from obverse.explanation import Explanation
 from obverse.figures import heat, pixels
 
@@ -40,11 +41,14 @@ def run(*, quick: bool) -> dict[str, Any]:
             sys.stdout.write(f"{table.name}: left out, no row is trained yet\n")
             continue
         sample = shown(splits["test"])
-        answers = {name: shop.make(name, 0)[0].explain(sample.image) for name in ready}
+        explainers = {name: shop.make(name, 0)[0] for name in ready}
+        answers = {name: explainer.explain(sample.image) for name, explainer in explainers.items()}
         drawn[table.name] = list(answers)
         sys.stdout.write(f"{table.name}: {', '.join(answers)}\n")
         if not quick:
             sheet(answers, sample.mask).savefig(RESULTS / f"sheet-{table.name}.png", dpi=80)
+            for explainer in [one for one in explainers.values() if one.has_knob][:1]:
+                strip(explainer, sample.image).savefig(RESULTS / f"strip-{table.name}.png", dpi=80)
     return drawn
 
 
@@ -86,4 +90,29 @@ def sheet(answers: dict[str, Explanation], mask: Tensor | None = None) -> Figure
                 left.imshow(pixels(answer.counterfactual[k]))
                 left.set_xlabel("valid" if bool(answer.valid[k]) else "not valid", fontsize=6, labelpad=1)
             right.imshow(heat(answer.image[k], answer.attribution[k]))
+    return figure
+
+
+def strip(explainer: Explainer, image: Tensor) -> Figure:
+    """Return the picture of a knob: a line an image, with what it becomes for rising posteriors of the second class.
+
+    Above stands what was asked for, beneath each what the classifier says.
+    """
+    asked = [0.05 + 0.1 * k for k in range(10)]
+    turned = [explainer.at(image, posterior, of=1) for posterior in asked]
+    figure, grid = plt.subplots(len(image), 1 + len(asked), figsize=(1.05 * (1 + len(asked)), 1.25 * len(image)),
+                                squeeze=False, layout="constrained")  # fmt: skip
+    for k, line in enumerate(grid):
+        shown = [(pixels(image[k]), f"{float(turned[0].posterior_before[k, 1]):.2f}")]
+        for one in turned:
+            if one.counterfactual is None or one.posterior_after is None:
+                raise ValueError(f"{explainer.name}: expected counterfactuals of its knob, got a map alone")
+            shown.append((pixels(one.counterfactual[k]), f"{float(one.posterior_after[k, 1]):.2f}"))
+        for axes, (picture, obtained) in zip(line, shown):
+            axes.imshow(picture)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_xlabel(obtained, fontsize=7, labelpad=1)
+    for axes, text in zip(grid[0], ["query", *(f"{posterior:.2f}" for posterior in asked)]):
+        axes.set_title(text, fontsize=8)
     return figure

@@ -15,7 +15,8 @@ VAE = Training(method="vae", steps=4000, batch_size=64, validate_every=500, max_
 
 
 PUBLISHED = {
-    "hidden": None, "margin": 0.0, "proximity": 0.1, "smoothness": 10.0, "entropy": 1.0, "learning_rate": 1e-3, "halvings": 7,
+    "hidden": None, "margin": 0.0, "proximity": 0.1, "population": 0.0, "smoothness": 10.0, "entropy": 1.0,
+    "learning_rate": 1e-3, "halvings": 7,
 }  # fmt: skip
 """The settings of C3LT.published."""
 

@@ -20,8 +20,8 @@ from tiny_latent import LATENT, Plane, blocks_classifier, levels_data
 TERMS = ("classification", "proximity", "cycle", "adversarial")
 
 
-PUBLISHED = {"hidden": None, "margin": 0.0, "proximity": 0.1, "smoothness": 10.0, "entropy": 1.0, "learning_rate": 1e-3,
-             "halvings": 7}  # fmt: skip
+PUBLISHED = {"hidden": None, "margin": 0.0, "proximity": 0.1, "population": 0.0, "smoothness": 10.0, "entropy": 1.0,
+             "learning_rate": 1e-3, "halvings": 7}  # fmt: skip
 
 
 def make(classifier=None, model=None, perception=None, **settings) -> C3LT:
@@ -132,6 +132,25 @@ def test_the_class_term_lets_go_at_the_margin():
     assert loss.item() == pytest.approx(3 * mean(max(0.0, 2.0 - value) for value in odds), rel=1e-4) and loss > 0
     sure = 5 * torch.eye(2)
     assert explainer.class_term(sure, torch.tensor([0, 1])) == 0 and make().class_term(sure, torch.tensor([0, 1])) > 0
+
+
+def test_the_population_is_the_energy_distance_to_the_targets_latents():
+    explainer = make(population=2.0)
+    losses = play(explainer, batch())
+    assert list(losses) == ["classification", "proximity", "population", "cycle", "adversarial"]
+    x, y = explainer.model.encode(batch().image).chunk(2)
+
+    def apart(one, other):
+        return float((one - other).square().mean().sqrt())
+
+    expected = 0.0
+    with torch.no_grad():
+        for walk, start, goal in zip(explainer._walks, (x, y), (y, x), strict=True):
+            end = walk(start)
+            between = mean(apart(a, b) for a in end for b in goal)
+            expected += 2 * between - apart(*end) - apart(*goal)  # two rows each
+    assert losses["population"].item() == pytest.approx(2.0 * expected / 2, rel=1e-4)
+    assert all(heard(losses["population"], walk) for walk in explainer._walks)
 
 
 def test_ours_starts_where_the_image_is(images):
@@ -523,12 +542,14 @@ def test_saved_and_loaded_it_answers_alike(images, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"proximity": -1.0}, "classification, proximity, cycle, adversarial, smoothness, entropy: expected weights of at"),
+        ({"proximity": -1.0}, "classification, proximity, cycle, adversarial, population, smoothness, entropy: expected weights of at"),
         (dict.fromkeys(TERMS, 0.0), "expected weights of at least 0 and one term above 0"),
         ({"smoothness": -1.0}, "expected weights of at least 0"),
         ({"steps": 0}, "steps, halvings, refine_steps, least_acceptance: expected at least 1"),
         ({"least_acceptance": 0.0}, r"a share in \(0, 1\), got 1, 7, 0, 0"),
         ({"step": "big"}, "step: expected one of 'residual', 'plain' for c3lt, got 'big'"),
+        ({"margin": -1.0}, "margin, hidden: expected at least 0 and 1, got -1 and None; leave them out"),
+        ({"hidden": 0}, "margin, hidden: expected at least 0 and 1, got 0 and 0"),
         ({"confidence": 1.0}, "confidence: expected a probability between 0 and 1, got 1"),
         ({"layers": ("conv9",)}, "layers: expected names of modules of Blocks such as conv1, .*, got 'conv9'"),
         ({"pairs": (("dark", "grey"),)}, "expected one of 'dark', 'bright' or an index below 2, got 'grey'"),

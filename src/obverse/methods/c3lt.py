@@ -12,6 +12,9 @@ Deviations:
 - Eq. 4 is the mean of max(0, margin - log-odds of the target) unless `margin` is 0: a cross entropy lets the hardest images
   go undecided for the sake of the others' proximity. Measured on 4 and 9, 2,358 validation images: validity 0.9966 and COUT
   0.938 with the cross entropy, 0.9987 and 0.954 with a margin of 5 at a smaller L1 (0.026 and 0.024).
+- `population` holds the counterfactuals of a class together to its images, as a set: the unconditional critic of eq. 7 cannot
+  tell whether a 9 is one that is written. Measured on the same images: the Frechet distance falls from 2.35 to 0.86 with a
+  weight of 20, at an L1 of 0.038 instead of 0.032.
 - Proximity weighs far more and its mask far less, walks are four times as wide between their layers, and the rate falls less
   (published: see `C3LT.published`).
 - Eq. 7 is minimised in its usual form, -log D, as released; log(1 - D), as printed, has no gradient where D is sure.
@@ -38,7 +41,7 @@ from obverse.latent.inversion import Inversion, invert
 from obverse.latent.perception import Perception
 from obverse.latent.refinement import refine
 from obverse.latent.rejection import draw
-from obverse.losses import class_loss, l1_each, margin_loss, mask_entropy, mask_smoothness, real_loss
+from obverse.losses import class_loss, energy_distance, l1_each, margin_loss, mask_entropy, mask_smoothness, real_loss
 from obverse.modules import networks_from
 from obverse.networks.walk import Step as Kind
 from obverse.networks.walk import Walk, to_norm
@@ -68,6 +71,8 @@ class C3LT(PairExplainer):
         proximity: weight of the distance to the image (eq. 5).
         cycle: weight of the way back (eq. 6).
         adversarial: weight of the critic's opinion (eq. 7).
+        population: weight of the energy distance between the latents where walks end and those of the target's class; it needs
+            at least two images of each class in a batch.
         smoothness: of the change, against a weight of 1 for its L1 norm in eq. 5.
         entropy: of the change, likewise.
         layers: of the perception; None takes the last convolution at each size of feature map (see `Perception`). Where the
@@ -101,6 +106,7 @@ class C3LT(PairExplainer):
     proximity: float = 12.0
     cycle: float = 0.1
     adversarial: float = 0.001
+    population: float = 10.0
     smoothness: float = 0.5
     entropy: float = 0.1
     layers: tuple[str, ...] | None = None
@@ -117,8 +123,8 @@ class C3LT(PairExplainer):
     @classmethod
     def published(cls, classifier: Classifier, model: GenerativeModel, perception: Classifier | None = None) -> Self:
         """Return C3LT with the weights of the supplement, and masks, walks and schedule as released."""
-        return cls(classifier, model, perception, hidden=None, margin=0.0, proximity=0.1, smoothness=10.0, entropy=1.0,
-                   learning_rate=1e-3, halvings=7)  # fmt: skip
+        return cls(classifier, model, perception, hidden=None, margin=0.0, proximity=0.1, population=0.0, smoothness=10.0,
+                   entropy=1.0, learning_rate=1e-3, halvings=7)  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -177,6 +183,8 @@ class C3LT(PairExplainer):
             losses["classification"] = self.classification * self.class_term(self.classifier.logits(made), wanted)
         if self.proximity:
             losses["proximity"] = self.proximity * self.proximity_loss(x, made)
+        if self.population:
+            losses["population"] = self.population * self.population_loss(ended, [of_class[target][1] for _, target in self.ways])
         if self.cycle:
             losses["cycle"] = self.cycle * self.cycle_loss(x, cycled, z, back)
         if self.adversarial:
@@ -194,6 +202,11 @@ class C3LT(PairExplainer):
         total = SCALE * (made - image).abs().mean()  # eq. 5, ||x - x'||_1
         total = total + self.entropy * mask_entropy(mask) + self.smoothness * mask_smoothness(mask)  # eq. 5
         return total / (1 + self.entropy + self.smoothness)
+
+    def population_loss(self, ended: Tensor, latents: list[Tensor]) -> Tensor:
+        """Return the energy distance of where each walk ends to the latents of its target's class, their mean."""
+        pairs = zip(ended.chunk(len(latents)), latents)
+        return torch.stack([energy_distance(one, other) for one, other in pairs]).mean()
 
     def cycle_loss(self, image: Tensor, cycled: Tensor, latent: Tensor, back: Tensor) -> Tensor:
         """Return eq. 6: the mean over layers and the image itself, and the latent."""
@@ -356,7 +369,8 @@ class C3LT(PairExplainer):
         return invert(self.model, image, classifier=self.classifier, steps=steps, restarts=self.inversion_restarts, seed=seed)
 
     def _check(self) -> None:
-        weights = {name: getattr(self, name) for name in ("classification", "proximity", "cycle", "adversarial")}
+        names = ("classification", "proximity", "cycle", "adversarial", "population")
+        weights = {name: getattr(self, name) for name in names}
         if min(weights.values()) < 0 or max(weights.values()) == 0 or min(self.smoothness, self.entropy) < 0:
             raise ValueError(f"{', '.join(weights)}, smoothness, entropy: expected weights of at least 0 and one term above "
                              f"0, got {weights}, {self.smoothness:g}, {self.entropy:g}; leave them out")  # fmt: skip
