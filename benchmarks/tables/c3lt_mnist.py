@@ -19,6 +19,8 @@ PUBLISHED = {
     "learning_rate": 1e-3, "halvings": 7,
 }  # fmt: skip
 """The settings of C3LT.published."""
+ALONE = {"margin": 10.0, "proximity": 12.0, "population": 0.0}
+"""The paper's four terms, with our class term."""
 
 CYCLE = Training(
     method="cyclegan", settings={"augment": DIGITS, "depth": 2}, steps=3000, batch_size=64, max_minutes=45
@@ -39,6 +41,7 @@ def rows(kappa: float, epsilon: float) -> dict[str, Row]:
     return {
         "real images": Untrained(method="identity"),
         "C3LT": c3lt({}),
+        "C3LT, no population": c3lt(ALONE),
         "C3LT, 10 minutes": c3lt({}, steps=1000, minutes=10),
         "C3LT, 10 minutes, as published": c3lt(PUBLISHED, steps=1000, minutes=10),
         "C3LT, 10 minutes, from samples alone": dataclasses.replace(c3lt({}, steps=1000, minutes=10), samples=True),
