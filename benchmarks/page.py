@@ -87,7 +87,6 @@ REBUILT = columns(("L1 to its reconstruction", "L1 on [0, 1], to the stable imag
                   ("L1 of the reconstruction", "residual of the method's own picture"))  # fmt: skip
 KNOB = columns(
     ("rank correlation", "knob: rank correlation"), ("error", "knob: mean absolute error"),
-    ("error in thin bins", "knob: mean absolute error, thin bins"),
     ("series that rise", "knob: share of series that rise"), ("both ends valid", "knob: share with both ends valid"),
     ("L1 at delta 0", "residual of the method's own picture"), FOLLOWS,
     ("FD, classifier features", "Frechet distance, classifier features"), ("FD, embedding", "Frechet distance, embedding"),
@@ -105,11 +104,12 @@ SECTIONS = (
     Section(title="Digits: C3LT", tables=("c3lt-mnist-38", "c3lt-mnist-49", "c3lt-mnist-56"),
             columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED)),
     Section(title="Clothes: C3LT", tables=("c3lt-fashion-02", "c3lt-fashion-46", "c3lt-fashion-79"),
-            columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED)),
-    Section(title="Digits 3 and 8: the knob of Progressive Exaggeration", tables=("knob-digits", "knob-ablation"),
-            columns=KNOB, picture="sheet-knob-digits.png"),
+            columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED), picture="sheet-c3lt.png"),
+    Section(title="Digits 3 and 8: the knob of Progressive Exaggeration", tables=("knob-digits",),
+            columns=(*KNOB, *columns(("error in thin bins", "knob: mean absolute error, thin bins"))),
+            picture="strip-knob-digits.png"),
     Section(title="Coats and shirts: the knob of Progressive Exaggeration", tables=("knob-fashion",), columns=KNOB,
-            picture="sheet-knob-fashion.png"),
+            picture="strip-knob-fashion.png"),
     Section(title="Generated lesions, 128 and 64 px: CX-GAN and VA-GAN", tables=("lesions", "lesions-64"), columns=(
         *MAPS, *columns(("lesion left", "residual lesion contrast"), ("change outside", "non-resemblance, outside the lesion")),
         Column(head="validity, healthy to diseased", label="validity (Val)", direction="healthy -> diseased"),

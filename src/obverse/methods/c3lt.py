@@ -102,8 +102,8 @@ class C3LT(PairExplainer):
     step: Kind = "residual"
     hidden: int | None = 512
     classification: float = 1.0
-    margin: float = 10.0
-    proximity: float = 12.0
+    margin: float = 6.0
+    proximity: float = 15.0
     cycle: float = 0.1
     adversarial: float = 0.001
     population: float = 10.0
