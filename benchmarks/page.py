@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -93,6 +94,10 @@ KNOB = columns(
     ("closeness", "latent closeness, embedding"),
     ("decisions kept when pixels are deleted", "decisions kept under pixel deletion"),
 )  # fmt: skip
+C3LT = (
+    ("c3lt-mnist-38", "c3lt-mnist-49", "c3lt-mnist-56"), ("c3lt-fashion-02", "c3lt-fashion-46", "c3lt-fashion-79"),
+)  # fmt: skip
+AVERAGED = (*SEARCHED, *REBUILT, *REALISM, *columns(("FD, classifier features", "Frechet distance, classifier features")))
 SPEED = columns(("seconds an image", "seconds per image"))
 SECTIONS = (
     Section(title="Digits 3 and 8: SyCE's family and what it is compared with", tables=("digits", "syce-digits"),
@@ -101,9 +106,9 @@ SECTIONS = (
         ("validity", "mean of 90 pairs: validity"), ("worst pair", "worst pair: validity 1 -> 3"),
         (FOLLOWS[0], "mean of 90 pairs: transfer to a second classifier"), ("L1", "mean of 90 pairs: L1"),
     ), picture="sheet-ten-digits.png"),
-    Section(title="Digits: C3LT", tables=("c3lt-mnist-38", "c3lt-mnist-49", "c3lt-mnist-56"),
+    Section(title="Digits: C3LT", tables=C3LT[0],
             columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED)),
-    Section(title="Clothes: C3LT", tables=("c3lt-fashion-02", "c3lt-fashion-46", "c3lt-fashion-79"),
+    Section(title="Clothes: C3LT", tables=C3LT[1],
             columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED), picture="sheet-c3lt.png"),
     Section(title="Digits 3 and 8: the knob of Progressive Exaggeration", tables=("knob-digits",),
             columns=(*KNOB, *columns(("error in thin bins", "knob: mean absolute error, thin bins"))),
@@ -137,7 +142,7 @@ def run(*, quick: bool) -> dict[str, Any]:
 
 def page() -> str:
     """Return the whole page."""
-    return "\n".join([HEAD, *(part(section) for section in SECTIONS), answers(), audits(), searches()])
+    return "\n".join([HEAD, *(part(section) for section in SECTIONS), means(), answers(), audits(), searches()])
 
 
 def part(section: Section) -> str:
@@ -230,6 +235,24 @@ def machine(row: Mapping[str, Any], result: Mapping[str, Any]) -> str:
 def line_of(cells: Iterable[str]) -> str:
     """Return a line of a table in Markdown."""
     return f"| {' | '.join(cells)} |"
+
+
+def means() -> str:
+    """Return the means over three pairs of classes, as C3LT prints them, its own printed row below."""
+    lines = ["## C3LT: means over three pairs of classes\n"]
+    for name, pairs in (("digits", C3LT[0]), ("clothes", C3LT[1])):
+        results = [read_json(RESULTS / f"{pair}.json") for pair in pairs]
+        found = [{row["row"]: {f["label"]: f["value"] for f in row["figures"] if f["direction"] == "all"}
+                  for row in result["rows"] if "failed" not in row} for result in results]  # fmt: skip
+        lines += [line_of([name, *(column.head for column in AVERAGED)]), line_of(["---"] * (1 + len(AVERAGED)))]
+        for row in [row for row in found[0] if all(row in one for one in found)]:
+            values = [[one[row][column.label] for one in found if column.label in one[row]] for column in AVERAGED]
+            lines.append(line_of([row, *(f"{statistics.mean(v):.4g}" if len(v) == len(found) else "" for v in values)]))
+        printed = {one["metric"]: one["value"] for one in results[0]["paper"]
+                   if one["row"] == "C3LT" and one["table"] != "table_5_ablation_mnist"}  # fmt: skip
+        printed["L1 on [0, 1]"] = printed["L1 on [-1, 1] (C3LT's scale)"] / 2
+        lines += [line_of(["C3LT, printed", *(f"{printed[c.label]:.4g}" if c.label in printed else "" for c in AVERAGED)]), ""]
+    return "\n".join(lines)
 
 
 def answers() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -302,7 +302,21 @@ class Explainer(ABC):
 class LearnedExplainer(Explainer, Trainable):
     """An explainer whose networks `fit` trains; they are held, not inherited, so that the classifier is not saved."""
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
     networks: nn.ModuleDict = field(init=False, repr=False)
+
+    @classmethod
+    def preset_settings(cls, name: str) -> dict[str, Any]:
+        """Return the hyperparameters of a preset, the paper's for this or another problem.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        if name not in cls.presets:
+            raise ValueError(f"preset: expected one of {', '.join(cls.presets) or 'none'} for {cls.name}, got {name!r}; leave "
+                             "it out for the defaults")  # fmt: skip
+        return dict(cls.presets[name])
 
     @property
     def device(self) -> torch.device:

@@ -36,6 +36,16 @@ def test_a_cell_holds_value_interval_and_what_the_paper_prints():
     assert page.cell(row, page.Column(head="L2", label="L2"), {}) == ""
 
 
+def test_means_are_over_three_pairs():
+    values = []
+    for pair in page.C3LT[1]:
+        (row,) = [row for row in read_json(RESULTS / f"{pair}.json")["rows"] if row["row"] == "xGEM"]
+        values += [f["value"] for f in row["figures"] if (f["label"], f["direction"]) == ("COUT", "all")]
+    (line,) = [line for line in page.means().split("| clothes |")[1].splitlines() if line.startswith("| xGEM |")]
+    assert len(values) == 3 and f" {sum(values) / 3:.4g} " in line
+    assert "| C3LT, printed | 1 |  | 0.058 | 0.906 |" in page.means()
+
+
 def test_columns_that_nobody_fills_are_left_out_and_machines_have_letters():
     figure = {"metric": "l1", "label": "L1", "direction": "all", "value": 1.0, "low": None, "high": None}
     where = {"processor": "AMD EPYC", "amx_bf16": False, "gpu": None}

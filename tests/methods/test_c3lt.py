@@ -163,7 +163,9 @@ def test_ours_starts_where_the_image_is(images):
 def test_the_weights_are_the_papers():
     explainer = C3LT.published(blocks_classifier(), Plane())
     assert all(getattr(explainer, name) == value for name, value in PUBLISHED.items())
-    assert dict(PUBLISHED) == c3lt_mnist.PUBLISHED
+    assert PUBLISHED == c3lt_mnist.PUBLISHED == C3LT.preset_settings("published")
+    with pytest.raises(ValueError, match="preset: expected one of published for c3lt, got 'knee'"):
+        C3LT.preset_settings("knee")
     assert [getattr(explainer, name) for name in TERMS] == [1.0, 0.1, 0.1, 0.001]  # supplement A
     assert (explainer.smoothness, explainer.entropy, explainer.steps, explainer.learning_rate) == (10, 1, 1, 1e-3)
     doubled = play(make(classification=2.0, proximity=0.2, cycle=0.2, adversarial=0.002), batch())

@@ -145,7 +145,7 @@ def _explainer(name: str, arguments: list[str]) -> int:
     kinds |= {"model": ModelOptions} if walks else {}
     description = (kind.__doc__ or name).split("\n")[0]
     if presets := getattr(kind, "presets", None):
-        description += f" --preset NAME takes the paper's weights for another problem as defaults: {', '.join(presets)}."
+        description += f" --preset NAME takes the paper's settings, for this or another problem: {', '.join(presets)}."
     if not issubclass(kind, LearnedExplainer):
         return _untrained(name)
     options = parse(f"fit {name}", description, kinds, arguments)
@@ -183,10 +183,9 @@ def _preset(arguments: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _settings(kind: type, name: str, preset: str) -> dict[str, Any]:
-    if not hasattr(kind, "preset_settings"):
+    if not issubclass(kind, LearnedExplainer) or not kind.presets:
         raise ValueError(f"preset: {name} has none, got {preset!r}; leave it out")
-    settings: dict[str, Any] = kind.preset_settings(preset)
-    return settings
+    return kind.preset_settings(preset)
 
 
 def _untrained(name: str) -> int:

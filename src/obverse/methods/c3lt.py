@@ -23,8 +23,9 @@ Deviations:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +96,12 @@ class C3LT(PairExplainer):
     """
 
     name: ClassVar[str] = "c3lt"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "published": {
+            "hidden": None, "margin": 0.0, "proximity": 0.1, "population": 0.0, "smoothness": 10.0, "entropy": 1.0,
+            "learning_rate": 1e-3, "halvings": 7,
+        }
+    }  # fmt: skip
 
     model: GenerativeModel = field(kw_only=False)
     perception: Classifier | None = field(default=None, kw_only=False)
@@ -123,8 +130,7 @@ class C3LT(PairExplainer):
     @classmethod
     def published(cls, classifier: Classifier, model: GenerativeModel, perception: Classifier | None = None) -> Self:
         """Return C3LT with the weights of the supplement, and masks, walks and schedule as released."""
-        return cls(classifier, model, perception, hidden=None, margin=0.0, proximity=0.1, population=0.0, smoothness=10.0,
-                   entropy=1.0, learning_rate=1e-3, halvings=7)  # fmt: skip
+        return cls(classifier, model, perception, **cls.presets["published"])
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -136,7 +142,9 @@ class C3LT(PairExplainer):
         if self.cycle:
             self.layers = self._sees.layers
         self.networks = networks_from(lambda: {
-            "walks": nn.ModuleList(self._walk() for _ in self.ways),
+            "walks": nn.ModuleList(
+                Walk(self.model.latent_size, steps=self.steps, step=self.step, hidden=self.hidden) for _ in self.ways
+            ),
             "known": Known({"drawn": len(self.used), "accepted": len(self.used)}),
         }, seed=self.seed, device=self.device)  # fmt: skip
 
@@ -302,9 +310,6 @@ class C3LT(PairExplainer):
         return {name: a / m for name, a, m in zip(names, apart, moved) if m > 0}
 
     # ------------------------------------------------------------------ inside
-
-    def _walk(self) -> Walk:
-        return Walk(self.model.latent_size, steps=self.steps, step=self.step, hidden=self.hidden)
 
     @property
     def _walks(self) -> list[Walk]:

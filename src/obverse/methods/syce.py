@@ -50,7 +50,6 @@ class _TwoDecisions(Translation):
     """
 
     generator_of: ClassVar[tuple[str, str]] = ("generator_0", "generator_1")
-    presets: ClassVar[Mapping[str, Mapping[str, float]]] = {}
 
     identity: float = 0.0
     norm: Norm = "affine"
@@ -77,15 +76,12 @@ class _TwoDecisions(Translation):
 
     @classmethod
     def preset_settings(cls, name: str) -> dict[str, Any]:
-        """Return the hyperparameters of a preset.
+        """Return the hyperparameters of a preset; the weights for digits are the defaults.
 
         Raises:
             ValueError: an unknown name.
         """
-        if name not in cls.presets:
-            raise ValueError(f"preset: expected one of {', '.join(cls.presets) or 'none'} for {cls.name}, got {name!r}; "
-                             "the weights for digits are the defaults")  # fmt: skip
-        return {"depth": 3, **cls.presets[name]}
+        return {"depth": 3, **super().preset_settings(name)}
 
     def _networks(self) -> dict[str, nn.Module]:
         networks: dict[str, nn.Module] = {}
