@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from benchmarks.confounder import CORNER, Corner, figures, marked
+from benchmarks.confounder import CORNER, Corner, figures, flipped, marked
+from obverse.classifier import Classifier
 from obverse.data.base import MemoryDataset, Sample
 
 
@@ -31,6 +32,17 @@ def test_flips_worked_by_hand():
     assert found["images"] == 4 and found["difference"] == 0.5 and found["ratio"] == 3.0
     assert found["valid"] == {"biased": 0.75, "unbiased": 0.75}
     assert figures(flips, valid, torch.zeros(5, dtype=torch.bool)) == {"images": 0}
+
+
+def test_a_flip_is_a_mark_that_comes_or_goes():
+    judge = Classifier(Corner(), classes=["mark"], image_shape=(1, 28, 28), head="multilabel")
+    plain = digits(4)[:].image
+    there = plain.clone()
+    there[:, :, CORNER, CORNER] = 0.8
+    before, after = torch.cat([plain[:2], there[2:]]), torch.cat([plain[:1], there[1:3], plain[3:]])
+    assert flipped(judge, before, after).tolist() == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match="expected counterfactuals, got a map alone"):
+        flipped(judge, before, None)
 
 
 def test_without_labels_there_is_nothing_to_go_with():
