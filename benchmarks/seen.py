@@ -50,8 +50,9 @@ SEEN: dict[str, tuple[str, ...]] = {
         "VAE with a class term, xGEM's.",
     ),
     "knob-fashion": (
-        "Seen: towards the shirt collars and patterns appear, towards the coat they fade and a seam in front grows; speckles "
-        "stand for patterns.",
+        "Seen: collars come with the shirt and fade with the coat, a seam in front grows with the coat; plain clothes get specks "
+        "in either direction, which decide, and mean little to a person. xGEM makes every garment plain.",
+        "Deleting pixels in the order of EPE's map turns fewer decisions than a random order.",
     ),
     "lesions": (
         "Seen: CX-GAN integrated takes the disc away without a trace, and its map is the disc with a faint halo of another grey; "
