@@ -32,7 +32,12 @@ SEEN: dict[str, tuple[str, ...]] = {
         "changes keep an image near its own class. The population term is against that; on 4 and 9 (800 steps, validation) it "
         "brought the former from 2.35 to 0.86.",
     ),
-    "c3lt-mnist-49": ("Seen, on validation images: 4s are closed above and 9s opened, as a hand would write them.",),
+    "c3lt-mnist-49": (
+        "Seen, on validation images: 4s are closed above and 9s opened, as a hand would write them; after 8 minutes, with the "
+        "population term, a few have a loose dot.",
+        "The rows of the H200 and those of a CPU have judges (IM1, IM2, FD) of their own; their floors, and the distances of the "
+        "stable images, say how alike these are.",
+    ),
     "c3lt-mnist-56": ("Seen, on validation images: 5s are closed to a 6, some to an 8; of a 6 the loop is cut open at the "
                       "left.",),
     "c3lt-fashion-02": (
