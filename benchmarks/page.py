@@ -115,6 +115,9 @@ SECTIONS = (
             picture="strip-knob-digits.png"),
     Section(title="Coats and shirts: the knob of Progressive Exaggeration", tables=("knob-fashion",), columns=KNOB,
             picture="strip-knob-fashion.png"),
+    Section(title="Brain MRI, tumour or none: the knob of Progressive Exaggeration", tables=("knob-brain",),
+            columns=(*KNOB, *columns(("error in thin bins", "knob: mean absolute error, thin bins"))),
+            picture="strip-knob-brain.png"),
     Section(title="Generated lesions, 128 and 64 px: CX-GAN and VA-GAN", tables=("lesions", "lesions-64"), columns=(
         *MAPS, *columns(("lesion left", "residual lesion contrast"), ("change outside", "non-resemblance, outside the lesion")),
         Column(head="validity, healthy to diseased", label="validity (Val)", direction="healthy -> diseased"),

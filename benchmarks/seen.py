@@ -59,6 +59,12 @@ SEEN: dict[str, tuple[str, ...]] = {
         "in either direction, which decide, and mean little to a person. xGEM makes every garment plain.",
         "Deleting pixels in the order of EPE's map turns fewer decisions than a random order.",
     ),
+    "knob-brain": (
+        "Seen: the head stays. Towards none it gets grain, folds and dark gaps, towards tumour it gets smooth and even; a tumour "
+        "that is there hardly shrinks. So this classifier looks at how an image was taken rather than at the tumour, and a "
+        "second one follows half of the counterfactuals only.",
+        "229 healthy heads are all that there is to train on; 49 are in the test.",
+    ),
     "lesions": (
         "Seen: CX-GAN integrated takes the disc away without a trace, and its map is the disc with a faint halo of another grey; "
         "the map of cascaded is patchier. VA-GAN leaves the disc's outline, and its map is a crescent with a ring "
