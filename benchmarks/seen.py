@@ -61,8 +61,8 @@ SEEN: dict[str, tuple[str, ...]] = {
     ),
     "knob-brain": (
         "Seen: the head stays. Towards none it gets grain, folds and dark gaps, towards tumour it gets smooth and even; a tumour "
-        "that is there hardly shrinks. So this classifier looks at how an image was taken rather than at the tumour, and a "
-        "second one follows half of the counterfactuals only.",
+        "that is there hardly shrinks, and a second classifier follows half of the counterfactuals only. Either the classifier "
+        "decides by how an image was taken, or an hour was too short for the knob to learn the tumour.",
         "229 healthy heads are all that there is to train on; 49 are in the test.",
     ),
     "lesions": (

@@ -9,16 +9,12 @@ from typing import Any
 from benchmarks.table import Paper, Row, Table, Training, Untrained
 from benchmarks.tables.baselines_digits import columns, explaingan, pgd
 from benchmarks.tables.syce_digits import DIGITS, LENET
+from obverse.methods.c3lt import C3LT
 
 GAN = Training(method="gan", steps=6000, batch_size=64, validate_every=500, max_minutes=60)
 VAE = Training(method="vae", steps=4000, batch_size=64, validate_every=500, max_minutes=15)
 
 
-PUBLISHED = {
-    "hidden": None, "margin": 0.0, "proximity": 0.1, "population": 0.0, "smoothness": 10.0, "entropy": 1.0,
-    "learning_rate": 1e-3, "halvings": 7,
-}  # fmt: skip
-"""The settings of C3LT.published."""
 ALONE = {"margin": 10.0, "proximity": 12.0, "population": 0.0}
 """The paper's four terms, with our class term."""
 
@@ -47,7 +43,7 @@ def rows(kappa: float, epsilon: float) -> dict[str, Row]:
         "C3LT": c3lt({}),
         "C3LT, no population": c3lt(ALONE),
         "C3LT, 10 minutes": short({}),
-        "C3LT, 10 minutes, as published": short(PUBLISHED),
+        "C3LT, 10 minutes, as published": short(C3LT.preset_settings("published")),
         "C3LT, 10 minutes, from samples alone": dataclasses.replace(short({}), samples=True),
         "C3LT, refined": dataclasses.replace(c3lt({}), after={"refine_steps": 30, "confidence": 0.9}),
         "ExplainGAN": explaingan(kappa),
@@ -108,7 +104,8 @@ CYCLEGAN = tuple(
     for label, (column, scale) in ABLATION.items()
 )
 NOTES = (
-    "C3LT's weights and its class term are ours; a row of its own has the published ones.",
+    "C3LT's weights and its class term are ours; a row with the published ones is declared, and not measured yet.",
+    "Networks trained on the H200 were rounded to half precision before anything was measured, so that they could be carried.",
     "The classifier decides between the two classes of the pair; the paper's between all ten.",
     "The paper's figures are means of three pairs; ours are of one pair, both directions.",
     "Generator and encoder are one DCGAN, trained on the images of the pair (see `residual` for its error).",

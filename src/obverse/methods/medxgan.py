@@ -37,7 +37,7 @@ from obverse.latent.search import LatentSearch
 from obverse.losses import class_loss, energy_distance, fake_loss, real_loss, real_penalty
 from obverse.models.anatomy import AnatomyModel
 from obverse.modules import networks_from
-from obverse.networks.dcgan import Generator, Pyramid, Upsampling
+from obverse.networks.dcgan import Generator, Pyramid
 from obverse.training import Moves
 from obverse.translation.domains import decisions
 
@@ -62,7 +62,6 @@ class MedXGAN(LearnedExplainer):
         momentum: Adam's betas, of both players.
         decay: share of the run, at its end, over which the rates fall linearly to a tenth (the paper has none).
         width, critic_width: channels at full resolution.
-        upsampling: of the generator (see `Generator`).
         augment: random geometry through which the critic sees real and made images.
         start: where the search starts: from noise, or at the output of an encoder that is trained beside the generator.
         restarts: searches from independent noise, of which the best is taken; one from the encoder.
@@ -89,7 +88,6 @@ class MedXGAN(LearnedExplainer):
     decay: float = 0.3
     width: int = 16
     critic_width: int = 16
-    upsampling: Upsampling = "transposed"
     augment: Augment = field(default_factory=Augment)
     start: Start = "normal"
     restarts: int = 3
@@ -112,7 +110,7 @@ class MedXGAN(LearnedExplainer):
 
         def networks() -> dict[str, nn.Module]:
             made: dict[str, nn.Module] = {
-                "generator": Generator(shape, size, width=self.width, upsampling=self.upsampling),
+                "generator": Generator(shape, size, width=self.width),
                 "critic": Pyramid(shape, 1, width=self.critic_width),
                 "known": Known(),
             }

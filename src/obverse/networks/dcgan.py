@@ -8,13 +8,10 @@ have none, so that an image does not depend on its batch mates and averaged weig
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-Upsampling = Literal["transposed", "bilinear"]
 
 
 def start_of(image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -45,38 +42,26 @@ class Generator(nn.Module):
         image_shape: (C, H, W).
         latent_size: D.
         width: channels at full resolution; each halving doubles them, up to 8 times.
-        upsampling: how sides are doubled: by transposed convolutions, as in DCGAN, or bilinearly before a convolution, as
-            in the progressive GAN, whose order of slope and norm then holds too; that leaves no checkerboard.
     """
 
-    def __init__(
-        self, image_shape: tuple[int, int, int], latent_size: int, *, width: int, upsampling: Upsampling = "transposed"
-    ) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], latent_size: int, *, width: int) -> None:
         super().__init__()
-        self.upsampling = upsampling
         doublings, height, side = start_of(image_shape)
         widths = _widths(width, doublings)[::-1]
         self.start = (widths[0], height, side)
         self.dense = nn.Linear(latent_size, widths[0] * height * side)
         self.up = nn.ModuleList(
-            nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1)
-            if upsampling == "transposed" else nn.Conv2d(inner, outer, 3, padding=1)
-            for inner, outer in pairwise(widths)
-        )  # fmt: skip
+            nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1) for inner, outer in pairwise(widths)
+        )
         self.out = nn.Conv2d(width, image_shape[0], 3, padding=1)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Return (N, C, H, W) in [0, 1]."""
-        x = self._sloped(self.dense(latent).view(-1, *self.start))
+        x = F.relu(on_sphere(self.dense(latent).view(-1, *self.start)))
         for layer in self.up:
-            if self.upsampling == "bilinear":
-                x = F.interpolate(x, scale_factor=2, mode="bilinear")
-            x = self._sloped(layer(x))
+            x = F.relu(on_sphere(layer(x)))
         image: Tensor = torch.sigmoid(self.out(x).float())
         return image
-
-    def _sloped(self, x: Tensor) -> Tensor:
-        return F.relu(on_sphere(x)) if self.upsampling == "transposed" else on_sphere(F.leaky_relu(x, 0.2))
 
 
 class Pyramid(nn.Module):
