@@ -45,6 +45,29 @@ def test_a_gradient_comes_back_and_no_hook_stays():
     assert not any(module._forward_hooks for module in classifier.module.modules())
 
 
+def test_distances_are_the_mean_differences_with_a_gradient_to_what_was_made_alone():
+    classifier = blocks_classifier()
+    made, image = (torch.rand(3, *SHAPE, requires_grad=True) for _ in range(2))
+    perception = Perception(classifier)
+    plain = [(one - other).abs().mean() for one, other in zip(perception(made), perception(image.detach()))]
+    found = perception.distances(made, image)
+    torch.testing.assert_close(found, plain)
+    weighed = [sum(k * one for k, one in enumerate(distances, 1)) for distances in (found, plain)]
+    (ours, theirs) = (torch.autograd.grad(total, made, retain_graph=True)[0] for total in weighed)
+    assert theirs.abs().sum() > 0
+    torch.testing.assert_close(ours, theirs)
+    assert torch.autograd.grad(weighed[0], image, allow_unused=True) == (None,)
+
+
+def test_distances_of_half_precision_are_summed_in_float32():
+    classifier = blocks_classifier()
+    made, image = torch.rand(3, *SHAPE, requires_grad=True), torch.rand(3, *SHAPE)
+    with torch.autocast("cpu", torch.bfloat16):
+        seen, found = Perception(classifier)(made), Perception(classifier).distances(made, image)
+    assert {one.dtype for one in seen} == {torch.bfloat16} and {one.dtype for one in found} == {torch.float32}
+    torch.testing.assert_close(found, Perception(classifier).distances(made, image), rtol=0.02, atol=1e-3)
+
+
 def test_normalisation_is_the_classifiers():
     plain = blocks_classifier()
     scaled = Classifier(plain.module, ["a", "b"], SHAPE, mean=[0.5], std=[0.25], device="cpu")

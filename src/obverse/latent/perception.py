@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -43,22 +45,26 @@ class Perception:
             raise ValueError(f"layers: {missing[0]!r} does not run, or returns no tensor; name another layer")
 
     def __call__(self, image: Tensor) -> list[Tensor]:
-        """Return the positive part of each layer's output, float32."""
+        """Return the positive part of each layer's output, in the precision in which it runs."""
         if not self.layers:
             return []
         ran = self._run(self._modules, image)
-        return [ran[name].float().relu() for name in self.layers]
+        return [ran[name] for name in self.layers]
+
+    def distances(self, made: Tensor, image: Tensor) -> list[Tensor]:
+        """Return the mean absolute difference of each layer's positive parts; the gradient is to `made` alone."""
+        return [MeanDistance.apply(one, other) for one, other in zip(self(made), self(image.detach()))]  # type: ignore[no-untyped-call]
 
     def _blank(self) -> Tensor:
         return torch.zeros(1, *self.classifier.image_shape, device=self.classifier.device)
 
     def _run(self, modules: dict[str, nn.Module], image: Tensor) -> dict[str, Tensor]:
-        """Return the output of each of these modules that runs, in the order in which they run."""
+        """Return the positive part of each of these modules' output, in the order in which they run."""
         found: dict[str, Tensor] = {}
 
         def keep(name: str, output: object) -> None:
             if isinstance(output, Tensor):
-                found[name] = output.clone()  # what follows may work in place
+                found[name] = output.relu()  # a copy: what follows may work in place
 
         handles = [
             module.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
@@ -71,3 +77,24 @@ class Perception:
             for handle in handles:
                 handle.remove()
         return found
+
+
+class MeanDistance(torch.autograd.Function):
+    """The mean of |one - other|, summed in float32, with a gradient to the first.
+
+    Feature maps are large, and a step waits for memory: this goes over them half as often as autograd would.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, one: Tensor, other: Tensor) -> Tensor:
+        """Return the mean."""
+        difference = one - other
+        mean = difference.abs().mean(dtype=torch.float32)
+        ctx.save_for_backward(difference.sign_())
+        return mean
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient to the first."""
+        (sign,) = ctx.saved_tensors
+        return sign * (grads[0] / sign.numel()).to(sign.dtype), None

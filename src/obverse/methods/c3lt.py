@@ -218,8 +218,7 @@ class C3LT(PairExplainer):
 
     def cycle_loss(self, image: Tensor, cycled: Tensor, latent: Tensor, back: Tensor) -> Tensor:
         """Return eq. 6: the mean over layers and the image itself, and the latent."""
-        pairs = zip(self._sees(cycled), self._sees(image))
-        distances = [(one - other).abs().mean() for one, other in pairs]  # eq. 6, the sum over layers
+        distances = self._sees.distances(cycled, image)  # eq. 6, the sum over layers
         distances.append(SCALE * (cycled - image).abs().mean())  # eq. 6, ||x_cyc - x||_1
         return torch.stack(distances).mean() + (latent - back).abs().mean()  # eq. 6, ||z_x - z_cyc||_1
 
