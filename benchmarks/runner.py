@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 import obverse.data
-from benchmarks.table import Table, Training, Untrained, facts
+from benchmarks.table import Table, Training, facts
 from benchmarks.training import Workshop, cache, train_classifier, weights
 from obverse.checkpoint import read_json, write_json
 from obverse.classifier import Classifier
@@ -104,9 +104,7 @@ def declares(table: Table, stored: Mapping[str, Any]) -> bool:
 
 def count_of(table: Table, name: str) -> int | None:
     """Return how many test images of each class a row explains, None for all."""
-    declared = table.rows[name]
-    own = declared.test_count if isinstance(declared, Untrained) else None
-    return own or table.test_count
+    return table.rows[name].test_count or table.test_count
 
 
 def which_images(table: Table, name: str) -> list[str]:

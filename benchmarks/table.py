@@ -22,6 +22,7 @@ class Training:
         model: the generative model that the method, or the model itself, works on; trained before, or from the cache.
         samples: whether it trains without images, on what its generative model makes.
         after: hyperparameters that are set once it is trained, e.g. of a search that follows: the training is the same.
+        test_count: the first so many test images of each class, to stand beside a row that explains no more.
     """
 
     method: str
@@ -33,6 +34,12 @@ class Training:
     model: Training | None = None
     samples: bool = False
     after: Mapping[str, Any] | None = None
+    test_count: int | None = None
+
+    @property
+    def run(self) -> Training:
+        """The training alone, without what is done with its explainer afterwards."""
+        return dataclasses.replace(self, after=None, test_count=None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,7 @@ class Workshop:
         if isinstance(row, Untrained) or not isinstance(explainer, LearnedExplainer):
             return explainer, None
         train, validation = self.splits["train"], self.splits["validation"]
-        folder = _folder(row.method, dataclasses.replace(row, after=None), train, seed, self.classifier.fingerprint)
+        folder = _folder(row.method, row.run, train, seed, self.classifier.fingerprint)
         history = _fit(explainer, row, train, validation, folder, seed)
         for setting, value in (row.after or {}).items():
             setattr(explainer, setting, value)
@@ -192,7 +192,7 @@ def _finished(training: Training, folder: Path) -> History | None:
 
 def trained(kind: str, training: Training, data: Dataset, seed: int, classifier: str) -> bool:
     """Return whether a run of these settings is done and in the cache."""
-    folder = _folder(kind, dataclasses.replace(training, after=None), data, seed, classifier)
+    folder = _folder(kind, training.run, data, seed, classifier)
     return _finished(training, folder) is not None
 
 

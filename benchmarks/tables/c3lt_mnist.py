@@ -26,7 +26,7 @@ CYCLE = Training(
 def c3lt(settings: Mapping[str, Any]) -> Training:
     """Return C3LT, trained on images of the classifier's decisions."""
     return Training(
-        method="c3lt", settings=settings, steps=2500, batch_size=256, validate_every=500, max_minutes=40, model=GAN
+        method="c3lt", settings=settings, steps=2500, batch_size=128, validate_every=500, max_minutes=40, model=GAN
     )
 
 
@@ -41,7 +41,8 @@ def rows(kappa: float, epsilon: float) -> dict[str, Row]:
     return {
         "real images": Untrained(method="identity"),
         "C3LT": c3lt({}),
-        "C3LT, no population": c3lt(ALONE),
+        "C3LT, the images of xGEM": dataclasses.replace(c3lt({}), test_count=128),
+        "C3LT, no population": dataclasses.replace(c3lt(ALONE), batch_size=256),
         "C3LT, 10 minutes": short({}),
         "C3LT, 10 minutes, as published": short(C3LT.preset_settings("published")),
         "C3LT, 10 minutes, from samples alone": dataclasses.replace(short({}), samples=True),

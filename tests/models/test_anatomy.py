@@ -78,6 +78,8 @@ def test_what_the_encoder_says_of_other_classes_is_left_out():
     found, raw = two.encode(torch.cat([dark, bright])), two.modules()[0]["encoder"](torch.cat([dark, bright]))
     assert torch.equal(found[0, :5], raw[0, :5]) and not found[0, 5:].any()
     assert torch.equal(found[1], raw[1])
+    other = two.encode_as(torch.cat([dark, bright]), torch.tensor([1, 0]))
+    assert torch.equal(other[0], raw[0]) and torch.equal(other[1, :5], raw[1, :5]) and not other[1, 5:].any()
     assert two.has_encoder and two.has_critic and two.criticise(bright).shape == (1,)
     with pytest.raises(NotApplicable, match="encode: anatomy has no encoder"):
         model().encode(dark)

@@ -159,13 +159,13 @@ class MedXGAN(LearnedExplainer):
         yield "critic", losses
         losses = {"realism": real_loss(critic(seen))}  # eq. 4, in the form that does not saturate
         losses["class"] = self.class_weight * class_loss(self.classifier.logits(fake), target)  # eq. 4
-        yield "generator", losses | self._found_again(real, fake, latent)
+        yield "generator", losses | self._found_again(real, fake, latent, target)
 
-    def _found_again(self, real: Tensor, fake: Tensor, latent: Tensor) -> dict[str, Tensor]:
+    def _found_again(self, real: Tensor, fake: Tensor, latent: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Return eq. 5 for the encoder's latents of real images, and how far it misses those of made images."""
         if self.start != "encoder":
             return {}
-        code = self.model.encode(torch.cat([real, fake]))
+        code = self.model.encode_as(torch.cat([real, fake]), target.repeat(2))
         objective = self._eq5(1).objective(code[: len(real)], real, self.classifier.posterior(real))
         return {
             "search": self.rebuild * objective.mean(),

@@ -149,11 +149,13 @@ class AnatomyModel(GenerativeModel):
         image: Tensor = self._networks["generator"](latent)
         return image
 
-    def _encode(self, image: Tensor) -> Tensor:
-        if not self.has_encoder:
-            return super()._encode(image)
+    def encode_as(self, image: Tensor, target: Tensor) -> Tensor:
+        """Return (N, D), the encoder's latents of images whose classes (N,) are known: no need to ask the classifier."""
         latent: Tensor = self._networks["encoder"](image)
-        return latent.float() * self.allowed(self._classifier.decide(image))
+        return latent.float() * self.allowed(target)
+
+    def _encode(self, image: Tensor) -> Tensor:
+        return self.encode_as(image, self._classifier.decide(image)) if self.has_encoder else super()._encode(image)
 
     def _criticise(self, image: Tensor) -> Tensor:
         logit: Tensor = self._networks["critic"](image).squeeze(1)
