@@ -113,7 +113,7 @@ class C3LT(PairExplainer):
     proximity: float = 15.0
     cycle: float = 0.1
     adversarial: float = 0.001
-    population: float = 10.0
+    population: float = 20.0
     smoothness: float = 0.5
     entropy: float = 0.1
     layers: tuple[str, ...] | None = None
