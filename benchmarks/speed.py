@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -23,9 +24,10 @@ from obverse.runs import versions
 
 
 def run(*, quick: bool) -> dict[str, Any]:
-    """Measure SyCE, CyCE and C3LT, interleaved, and the start of the command line; print and write results/speed.json.
+    """Measure SyCE, CyCE and C3LT, interleaved, a step of training with memory kept and without, and the start of the command
+    line; print and write results/speed.json.
 
-    Where there is a GPU it is what is measured, without the starts, and the file is speed-gpu.json.
+    Where there is a GPU it is what is measured, without training and starts, and the file is speed-gpu.json.
     """
     data = obverse.data.open("mnist:3,8", split="test")
     # weights do not change the time: all networks are untrained
@@ -50,13 +52,14 @@ def run(*, quick: bool) -> dict[str, Any]:
         "fastest": {name: round(1 / min(seconds), 1) for name, seconds in times.items()},
         "rounds": rounds,
         "paper": {"images per second": {"SyCE, V100": 20, "CyCE, V100": 33}, "seconds per image": {"C3LT, RTX 2080 Ti": 9e-6}},
+        "step_seconds": {} if gpu else _steps(2 if quick else 20),
         "start_seconds": {} if gpu else {name: _start(code) for name, code in STARTS.items()},
         "versions": versions(),
         "hardware": hardware(),
     }
     if not quick:
         write_json(RESULTS / ("speed-gpu.json" if gpu else "speed.json"), result)
-    for part in ("images_per_second", "seconds_per_image", "start_seconds"):
+    for part in ("images_per_second", "seconds_per_image", "step_seconds", "start_seconds"):
         sys.stdout.write("\n".join(f"{name}: {value}" for name, value in result[part].items()) + "\n")  # type: ignore[attr-defined]
     return result
 
@@ -66,6 +69,37 @@ STARTS = {
     "obverse --help": ["-m", "obverse", "--help"],
     "obverse fit syce --help": ["-m", "obverse", "fit", "syce", "--help"],
 }
+
+
+STEPS = """
+import sys, time
+import torch
+import obverse.data
+from obverse.classification import ClassifierTraining
+from obverse.methods.c3lt import C3LT
+from obverse.models.dcgan import DCGAN
+from obverse.training import fit
+data = obverse.data.open("mnist:3,8", split="test")
+classifier = ClassifierTraining(classes=data.classes, image_shape=data.image_shape, architecture="LeNet").classifier()
+def seconds(steps):
+    explainer = C3LT(classifier, DCGAN(data.image_shape), domains="label")
+    return fit(explainer, data, steps=steps, batch_size=128, validate_every=steps, average=0, progress=False).seconds
+seconds(2)
+print(seconds(int(sys.argv[1])) / int(sys.argv[1]))
+"""
+"""Prints how long a step of C3LT takes."""
+
+
+def _steps(count: int) -> dict[str, float]:
+    """Return seconds a step of training in fresh processes, in turns: memory kept (see `obverse.memory`), and left to glibc."""
+    modes = {"memory kept": {}, "memory given back": {"GLIBC_TUNABLES": ""}}
+    seconds: dict[str, list[float]] = {name: [] for name in modes}
+    for _ in range(3):
+        for name, extra in modes.items():
+            ran = subprocess.run([sys.executable, "-c", STEPS, str(count)], check=True, capture_output=True, text=True,
+                                 env={k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")} | extra)  # fmt: skip
+            seconds[name].append(float(ran.stdout))
+    return {f"C3LT, batch 128, {name}": float(f"{statistics.median(s):.3g}") for name, s in seconds.items()}
 
 
 def _start(arguments: list[str]) -> float:

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from obverse.batches import Batches, Step
 from obverse.checkpoint import read_json, save_folder, settled
 from obverse.data.base import Dataset, Sample
+from obverse.memory import keep_memory
 from obverse.progress import Progress
 from obverse.runs import Existing, RunFolder, device_name
 from obverse.state import State
@@ -166,6 +167,8 @@ def fit(
     _check(steps, batch_size, validate_every, average, max_minutes)
     accelerator = _accelerator(trainable.device)
     device, world, rank = trainable.device, accelerator.num_processes, accelerator.process_index
+    if device.type == "cpu":
+        keep_memory()
     networks = trainable.networks.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if validation is not None and len(validation) == 0:
         raise ValueError("validation: expected at least one image, got none; check the split, or leave it out")
