@@ -24,7 +24,7 @@ LEVELS = [
     {"explainer", "generative", "models", "latent", "translation", "training", "search", "losses", "known", "classification",
      "batches", "state"},
     {"classifier", "explanation", "data", "checkpoint", "runs", "progress", "networks", "modules", "probe", "settings",
-     "figures"},
+     "figures", "memory"},
 ]
 COMMANDS = {"__main__.py", "cli.py", "cli", "commands", "app"}  # nothing else imports them, and they alone may print
 MOST_LINES, MOST_IN_A_FUNCTION = 400, 80
