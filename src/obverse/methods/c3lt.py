@@ -109,11 +109,11 @@ class C3LT(PairExplainer):
     step: Kind = "residual"
     hidden: int | None = 512
     classification: float = 1.0
-    margin: float = 6.0
+    margin: float = 7.0
     proximity: float = 15.0
     cycle: float = 0.1
     adversarial: float = 0.001
-    population: float = 20.0
+    population: float = 15.0
     smoothness: float = 0.5
     entropy: float = 0.1
     layers: tuple[str, ...] | None = None
