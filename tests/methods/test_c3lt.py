@@ -156,7 +156,7 @@ def test_ours_starts_where_the_image_is(images):
     explainer = C3LT(blocks_classifier(), Plane())
     explanation = explainer.explain(images)
     assert torch.equal(explanation.counterfactual, explanation.stable)
-    assert (explainer.margin, explainer.proximity, explainer._walks[0].layers[0].out_features) == (6, 15, 512)
+    assert (explainer.margin, explainer.proximity, explainer._walks[0].layers[0].out_features) == (7, 15, 512)
 
 
 def test_the_weights_are_the_papers():
