@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.table import Table, Untrained
-from benchmarks.tables.c3lt_mnist import CYCLE, METRICS, c3lt
+from benchmarks.tables.c3lt_mnist import CYCLE, METRICS, short
 from benchmarks.tables.syce_digits import LENET as TWO_DIGITS
 from benchmarks.tables.ten_digits import LENET
 
@@ -15,12 +15,13 @@ TABLE = Table(
     unseen=("9",),
     second_classifier=LENET,
     rows={
-        "4 to 9": c3lt({"pairs": [["4", "9"]], "domains": "label"}),
-        "4 to 1": c3lt({"pairs": [["4", "1"]], "domains": "label"}),
+        "4 to 9": short({"pairs": [["4", "9"]], "domains": "label"}),
+        "4 to 1": short({"pairs": [["4", "1"]], "domains": "label"}),
     },
-    metrics=METRICS,
+    metrics=tuple(name for name in METRICS if name not in ("im1", "im2")),
     test_classes=("4",),
     notes=(
+        "IM1 and IM2 are left out: they need an autoencoder of each of ten digits.",
         "Only test images of a 4 are explained. Training images are taken by label, since the classifier decides 9 for none.",
         "The second classifier saw all ten digits: `transfer` is the agreement of an honest one.",
         "The paper shows pictures and no figures. A CycleGAN never asks the classifier, so it cannot tell the two apart: "
