@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.table import Row, Training, Untrained, facts
 from obverse.baselines import BASELINES, baseline
-from obverse.checkpoint import load_tensors, settled
+from obverse.checkpoint import load_tensors, read_json, settled
 from obverse.classification import ClassifierTraining
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset
@@ -169,8 +169,13 @@ def _networks(explainer: Explainer) -> list[torch.nn.Module]:
 
 
 def _fit(job: Trainable, training: Training, train: Dataset, validation: Dataset, folder: Path, seed: int) -> History:
-    """Train, go on, or take the weights of a run that is done, whatever settings the method has got since."""
+    """Train, go on, or take the weights of a run that is done, whatever settings the method has got since.
+
+    Raises:
+        ValueError: that run had another default, classifier or model than there is now.
+    """
     if (history := _finished(training, folder)) is not None:
+        _check_as_before(job, folder)
         job.networks.load_state_dict(load_tensors(settled(folder / "best") / "networks.safetensors"))
         job.networks.to(job.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         return history
@@ -179,6 +184,20 @@ def _fit(job: Trainable, training: Training, train: Dataset, validation: Dataset
         validate_every=training.validate_every, max_minutes=training.max_minutes, run_dir=folder,
         existing="resume", seed=seed,
     )  # fmt: skip
+
+
+def _check_as_before(job: Trainable, folder: Path) -> None:
+    """Raise where a run that is done differs in what both it and its method now can say of themselves."""
+
+    def told(description: Mapping[str, Any]) -> dict[str, Any]:
+        flat = {**description, **description.get("hyperparameters", {})}
+        return {name: json.dumps(value, sort_keys=True) for name, value in flat.items() if name != "hyperparameters"}
+
+    before, now = told(read_json(folder / "config.json")["what"]), told(job.describe())
+    changed = [f"{name} {before[name]} (now {now[name]})" for name in now if name in before and before[name] != now[name]]
+    if changed:
+        raise ValueError(f"{folder}: was trained with {', '.join(changed)}; delete the folder to train anew, or name the old "
+                         "value in the row's settings")  # fmt: skip
 
 
 def _finished(training: Training, folder: Path) -> History | None:

@@ -11,6 +11,7 @@ from benchmarks.table import Training
 from benchmarks.tables import TABLES, c3lt_ablation, c3lt_mnist, c3lt_rigged
 from benchmarks.training import Workshop, weights
 from obverse.baselines import BASELINES, baseline
+from obverse.checkpoint import read_json, write_json
 from obverse.classifier import Classifier
 from obverse.data.base import MemoryDataset, Sample
 from obverse.methods import method
@@ -81,6 +82,23 @@ def test_a_refined_row_and_one_of_few_images_are_trained_like_the_plain_one(tmp_
     (one, _), (other, _), (third, _) = (workshop.make(name, 0) for name in ("plain", "later", "few"))
     assert (one.cycle, other.cycle) == (2.0, 7.0) and weights(one) == weights(other) == weights(third)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_run_that_is_done_is_not_taken_for_one_of_another_default(tmp_path, monkeypatch):
+    monkeypatch.setenv("OBVERSE_BENCHMARKS", str(tmp_path))
+    data = bright_data(16)
+    data.name, data.split = "bright", "train"
+    row = Training(method="syce", settings={"width": 4, "critic_width": 3, "critic_levels": 2}, steps=1, batch_size=4,
+                   validate_every=1)  # fmt: skip
+    workshop = Workshop({"row": row}, bright_classifier(), {"train": data, "validation": data})
+    workshop.make("row", 0)
+    (folder,) = tmp_path.iterdir()
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", config | {"what": {"method": "syce", "hyperparameters": {"cycle": 2.0}}})
+    workshop.make("row", 0)  # what has come since counts for nothing
+    write_json(folder / "config.json", config | {"what": {"method": "syce", "hyperparameters": {"cycle": 3.0}}})
+    with pytest.raises(ValueError, match=r"was trained with cycle 3.0 \(now 2.0\); delete the folder to train anew, or name"):
+        workshop.make("row", 0)
 
 
 def test_the_rigged_rows_can_be_made():
