@@ -21,6 +21,9 @@ ALONE = {"margin": 10.0, "proximity": 12.0, "population": 0.0}
 CLOSER = {"proximity": 40.0, "population": 0.0}
 """Fewer changes, for less of the other class's look."""
 
+FREER = {"proximity": 5.0}
+"""The other way round."""
+
 CYCLE = Training(
     method="cyclegan", settings={"augment": DIGITS, "depth": 2}, steps=3000, batch_size=64, max_minutes=45
 )
@@ -47,6 +50,7 @@ def rows(kappa: float, epsilon: float) -> dict[str, Row]:
         "C3LT, the images of xGEM": dataclasses.replace(c3lt({}), test_count=128),
         "C3LT, no population": dataclasses.replace(c3lt(ALONE), steps=2500, batch_size=256),
         "C3LT, closer, 10 minutes": short(CLOSER),
+        "C3LT, freer, 10 minutes": short(FREER),
         "C3LT, 10 minutes": short({}),
         "C3LT, 10 minutes, as published": short(C3LT.preset_settings("published")),
         "C3LT, 10 minutes, from samples alone": dataclasses.replace(short({}), samples=True),
