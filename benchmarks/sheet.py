@@ -1,6 +1,6 @@
 """One picture a table: every explainer that is trained, or needs no training, on the same eight test images.
 
-Where one has a knob, another picture turns it. `seen` says what is to be seen on each.
+Where one has a knob, another picture turns it; the pairs of classes of C3LT share one. `seen` says what is to be seen on each.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ IMAGES = 8
 def run(*, quick: bool) -> dict[str, Any]:
     """Write results/sheet-NAME.png for each table with a trained row, and for those of baselines; quick writes nothing."""
     drawn: dict[str, Any] = {}
+    walked: dict[str, Explanation] = {}
     for table in BASELINES[:1] if quick else TABLES.values():
         splits = {name: obverse.data.open(table.data, split=name, size=table.size, count=table.counts.get(name))
                   for name in ("train", "validation", "test")}  # fmt: skip
@@ -43,13 +44,31 @@ def run(*, quick: bool) -> dict[str, Any]:
         sample = shown(splits["test"])
         explainers = {name: shop.make(name, 0)[0] for name in ready}
         answers = {name: explainer.explain(sample.image) for name, explainer in explainers.items()}
+        walked |= {table.name: answers[name] for name in answers if name == "C3LT"}
         drawn[table.name] = list(answers)
         sys.stdout.write(f"{table.name}: {', '.join(answers)}\n")
         if not quick:
             sheet(answers, sample.mask).savefig(RESULTS / f"sheet-{table.name}.png", dpi=80)
             for explainer in [one for one in explainers.values() if one.has_knob][:1]:
                 strip(explainer, sample.image).savefig(RESULTS / f"strip-{table.name}.png", dpi=80)
+    if walked and not quick:
+        pairs(walked).savefig(RESULTS / "sheet-c3lt.png", dpi=80)
     return drawn
+
+
+def pairs(answers: dict[str, Explanation]) -> Figure:
+    """Return the picture: for each pair of classes images, what the generator makes of them, and their counterfactuals."""
+    figure, grid = plt.subplots((len(answers) + 1) // 2, 2, figsize=(16, 2.9 * ((len(answers) + 1) // 2)), squeeze=False,
+                                layout="constrained")  # fmt: skip
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, (name, answer) in zip(grid.T.flat, answers.items()):
+        if answer.stable is None or answer.counterfactual is None:
+            raise ValueError(f"{name}: expected reconstructions and counterfactuals, got none; leave it out")
+        lines = [torch.cat(list(images.cpu()), 2) for images in (answer.image, answer.stable, answer.counterfactual)]
+        axes.imshow(pixels(torch.cat(lines, 1)))
+        axes.set_title(f"{name}: image, its reconstruction, counterfactual", fontsize=9)
+    return figure
 
 
 def shown(test: Dataset) -> Sample:

@@ -1,4 +1,4 @@
-"""The strip of a knob says what was asked for and what was obtained."""
+"""The strip of a knob says what was asked for and what was obtained; pairs show image, reconstruction, counterfactual."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from benchmarks.sheet import strip
+from benchmarks.sheet import pairs, strip
 
 
 class Knob:
@@ -39,3 +39,19 @@ def test_a_knob_without_counterfactuals():
     )
     with pytest.raises(ValueError, match="knob: expected counterfactuals of its knob, got a map alone"):
         strip(knob, torch.zeros(1, 1, 4, 4))
+
+
+def test_pairs_by_hand():
+    image = torch.zeros(2, 1, 4, 4)
+    answers = {
+        name: SimpleNamespace(image=image, stable=image + 0.2, counterfactual=image + 1) for name in ("a", "b", "c")
+    }
+    figure = pairs(answers)
+    shown = [axes for axes in figure.axes if axes.images]
+    assert sorted(axes.get_title()[0] for axes in shown) == ["a", "b", "c"]
+    lines = shown[0].images[0].get_array()[..., 0]
+    assert lines.shape == (12, 8) and [int(lines[4 * k].max()) for k in range(3)] == [0, 51, 255]
+    plt.close(figure)
+    answers["c"].stable = None
+    with pytest.raises(ValueError, match="c: expected reconstructions and counterfactuals, got none; leave it out"):
+        pairs(answers)
