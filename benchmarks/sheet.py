@@ -44,7 +44,8 @@ def run(*, quick: bool) -> dict[str, Any]:
         sample = shown(splits["test"])
         explainers = {name: shop.make(name, 0)[0] for name in ready}
         answers = {name: explainer.explain(sample.image) for name, explainer in explainers.items()}
-        walked |= {table.name: answers[name] for name in answers if name == "C3LT"}
+        if "C3LT" in answers:
+            walked[table.name] = answers["C3LT"]
         drawn[table.name] = list(answers)
         sys.stdout.write(f"{table.name}: {', '.join(answers)}\n")
         if not quick:
