@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -6,7 +8,7 @@ from obverse.evaluation import evaluate
 from obverse.explanation import NotApplicable
 from obverse.metrics.base import Context
 from obverse.metrics.distances import frechet
-from obverse.metrics.judges import Autoencoders, Embedding, JudgeSettings, fitted, judge
+from obverse.metrics.judges import Autoencoders, Embedding, JudgeSettings, fitted, judge, whole
 from obverse.metrics.manifold import IM1, IM2
 from obverse.metrics.realism import FrechetDistance, JensenShannon, KernelDistance
 from obverse.training import fit
@@ -201,3 +203,10 @@ def test_inception_is_asked_for_by_its_weights(tmp_path, monkeypatch):
 def test_judges_of_larger_images_see_fewer_at_a_time(side, batch):
     assert fitted(JudgeSettings(), (1, side, side)).batch_size == batch
     assert fitted(JudgeSettings(batch_size=8), (3, side, side)).batch_size == 8
+
+
+def test_a_judge_is_trained_on_equally_many_of_each_decision():
+    def of(*groups):
+        return SimpleNamespace(groups=lambda _: torch.tensor(groups) if groups else None, settings=JudgeSettings(batch_size=32))
+
+    assert [whole(of(*groups), None) for groups in ((), (0, 0), (0, 1), (0, 2, 5, 5), tuple(range(40)))] == [32, 32, 32, 30, 40]

@@ -17,6 +17,7 @@ from torch import Tensor
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset
 from obverse.explainer import Explainer, Precision
+from obverse.memory import give_back
 from obverse.metrics.base import Better, Measured, Probe
 
 QUESTION = "What does it cost?"
@@ -134,6 +135,7 @@ _forgotten = [0.0]
 def _peak_of(call: Callable[[], object]) -> float | None:
     """Return the peak of this process during a call in MiB; None where only one since the start is known."""
     _forgotten.append(process_peak())
+    give_back()  # what a training before has kept is not the batch's
     try:
         Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak so far
     except OSError:

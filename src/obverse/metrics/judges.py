@@ -260,8 +260,8 @@ def judge(make: Callable[[Classifier, JudgeSettings, int], J], context: Context,
         if folder.exists() and read_json(folder / "judge.json") == what:
             made.networks.load_state_dict(load_tensors(folder / "networks.safetensors"))
         else:
-            fit(made, reference, steps=settings.steps, batch_size=made.settings.batch_size,
-                validate_every=settings.steps, seed=context.seed)  # fmt: skip
+            fit(made, reference, steps=settings.steps, batch_size=whole(made, reference), validate_every=settings.steps,
+                seed=context.seed)  # fmt: skip
             save_folder(folder, {"networks": dict(made.networks.state_dict())}, {"judge": what})
         made.networks.eval().requires_grad_(False)
         context.shared[name] = made
@@ -273,6 +273,13 @@ def fitted(settings: JudgeSettings, image_shape: tuple[int, int, int]) -> JudgeS
     """Return the settings with the batch size for images of this size: minutes of training, whatever the size."""
     held = settings.batch_size * 32**2 // (image_shape[1] * image_shape[2])
     return replace(settings, batch_size=min(settings.batch_size, max(16, held)))
+
+
+def whole(made: Embedding | Autoencoders, reference: Dataset) -> int:
+    """Return the batch size, or a little less where that many images are not equally many of each group."""
+    groups = made.groups(reference)
+    count = 1 if groups is None else len(groups.unique())
+    return max(count, made.settings.batch_size // count * count)
 
 
 def content(data: Dataset) -> dict[str, Any]:
