@@ -54,6 +54,11 @@ SEEN: dict[str, tuple[str, ...]] = {
         "there: they have the paper's weights, 0.1 and 0.001, beside a proximity of 15 instead of its 0.1. The population, not "
         "the paper's, halves the Frechet distance in the embedding for a change that is a seventh larger.",
     ),
+    "c3lt-rigged": (
+        "Seen: asked for a 9, the walk that this classifier guides ends in blots and scraps, which it never decides 9; asked for "
+        "a 1, in whole 1s. A classifier that saw all ten digits decides 9 for 43 % of the former (425 of 982) and 1 for all of "
+        "the latter. `transfer` counts valid answers only.",
+    ),
     "knob-digits": (
         "Seen: strokes grow and go as the knob turns, and the hand stays; between 0.15 and 0.85 little is to be seen, as the "
         "classifier knows hardly any digit that it is unsure of. xGEM's digits are blurred and lose the hand.",
