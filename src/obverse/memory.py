@@ -20,7 +20,7 @@ def keep_memory() -> bool:
     """Have glibc keep what tensors free and take it in large pages, once a process; return whether it does.
 
     Left alone, glibc gives every large tensor back to the system and fetches the next one in pages of 4 KiB, which costs a
-    training on a CPU a fifth to a third of its time. In exchange the process stays as large as it has been. Nothing is done
+    training on a CPU about a fifth of its time. In exchange the process stays as large as it has been. Nothing is done
     on other systems, or where the environment says how memory is had (MALLOC_... or GLIBC_TUNABLES).
     """
     chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
