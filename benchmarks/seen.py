@@ -50,14 +50,14 @@ SEEN: dict[str, tuple[str, ...]] = {
     "c3lt-ablation-49": (
         "Seen: the class term alone turns every 4 into the one same 9 and every 9 into the one same 4; with proximity the hand "
         "stays.",
-        "Proximity moves every figure the way it does in the paper. Cycle and critic move none beyond its interval, unlike "
-        "there: they have the paper's weights, 0.1 and 0.001, beside a proximity of 15 instead of its 0.1. The population, not "
+        "Proximity moves COUT, L1, IM1, IM2 and FD the way it does in the paper. Cycle and critic move none beyond its interval, "
+        "unlike there: they have the paper's weights, 0.1 and 0.001, beside a proximity of 15 instead of its 0.1. The population, not "
         "the paper's, halves the Frechet distance in the embedding for a change that is a seventh larger.",
     ),
     "c3lt-rigged": (
         "Seen: asked for a 9, the walk that this classifier guides ends in blots and scraps, which it never decides 9; asked for "
-        "a 1, in whole 1s. A classifier that saw all ten digits decides 9 for 43 % of the former (425 of 982) and 1 for all of "
-        "the latter. `transfer` counts valid answers only.",
+        "a 1, in whole 1s. Counted apart, valid or not: a classifier that saw all ten digits decides 9 for 425 of 982 of the "
+        "former and 1 for all of the latter. `transfer` counts valid answers only.",
     ),
     "knob-digits": (
         "Seen: strokes grow and go as the knob turns, and the hand stays; between 0.15 and 0.85 little is to be seen, as the "

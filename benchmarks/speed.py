@@ -94,10 +94,11 @@ def _steps(count: int) -> dict[str, float]:
     """Return seconds a step of training in fresh processes, in turns: memory kept (see `obverse.memory`), and left to glibc."""
     modes = {"memory kept": {}, "memory given back": {"GLIBC_TUNABLES": ""}}
     seconds: dict[str, list[float]] = {name: [] for name in modes}
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
     for _ in range(3):
         for name, extra in modes.items():
             ran = subprocess.run([sys.executable, "-c", STEPS, str(count)], check=True, capture_output=True, text=True,
-                                 env={k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")} | extra)  # fmt: skip
+                                 env=plain | extra)  # fmt: skip
             seconds[name].append(float(ran.stdout))
     return {f"C3LT, batch 128, {name}": float(f"{statistics.median(s):.3g}") for name, s in seconds.items()}
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 SCRIPT = """
-import resource, sys
+import resource
 import torch
 from obverse.memory import give_back, keep_memory
 print(keep_memory(), keep_memory())
@@ -34,4 +34,4 @@ def test_a_tensor_takes_the_pages_of_the_one_before_unless_the_environment_says_
         pytest.skip("no glibc, or no large pages")
     assert second == "True" and int(kept) < min(100, int(anew))
     first, _, fetched, _ = run(MALLOC_ARENA_MAX="1")
-    assert first == "False" and int(fetched) > 10000  # 64 MiB in pages of 4 KiB
+    assert first == "False" and int(fetched) > int(kept)  # by how much depends on the system's pages

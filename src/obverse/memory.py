@@ -24,8 +24,8 @@ def keep_memory() -> bool:
     on other systems, or where the environment says how memory is had (MALLOC_... or GLIBC_TUNABLES).
     """
     chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if chosen or library is None or not hasattr(library, "gnu_get_libc_version"):
+    library = _glibc()
+    if chosen or library is None:
         return False
     library.mallopt(MMAP_MAX, 0)
     library.mallopt(TRIM_THRESHOLD, 2**31 - 1)
@@ -39,9 +39,15 @@ def keep_memory() -> bool:
 
 def give_back() -> None:
     """Give the system back what glibc keeps and nothing uses; nothing is done elsewhere."""
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if library is not None and hasattr(library, "malloc_trim"):
+    library = _glibc()
+    if library is not None:
         library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """Return the C library if it is glibc."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "gnu_get_libc_version") else None
 
 
 def _heap() -> list[tuple[int, int]]:

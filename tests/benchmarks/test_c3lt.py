@@ -70,27 +70,28 @@ def test_each_row_of_the_ablation_adds_one_term():
         assert table.rows["all, and the population"] == full.rows["C3LT, 10 minutes"]  # the same network, from the cache
 
 
-def test_a_refined_row_and_one_of_few_images_are_trained_like_the_plain_one(tmp_path, monkeypatch):
-    monkeypatch.setenv("OBVERSE_BENCHMARKS", str(tmp_path))
+TINY = Training(method="syce", settings={"width": 4, "critic_width": 3, "critic_levels": 2}, steps=1, batch_size=4,
+                validate_every=1)  # fmt: skip
+
+
+def tiny_workshop(folder, monkeypatch, **rows):
+    monkeypatch.setenv("OBVERSE_BENCHMARKS", str(folder))
     data = bright_data(16)
     data.name, data.split = "bright", "train"
-    plain = Training(method="syce", settings={"width": 4, "critic_width": 3, "critic_levels": 2}, steps=1, batch_size=4,
-                     validate_every=1)  # fmt: skip
-    later = dataclasses.replace(plain, after={"cycle": 7.0})
-    few = dataclasses.replace(plain, test_count=3)
-    workshop = Workshop({"plain": plain, "later": later, "few": few}, bright_classifier(), {"train": data, "validation": data})
+    return Workshop(rows, bright_classifier(), {"train": data, "validation": data})
+
+
+def test_a_refined_row_and_one_of_few_images_are_trained_like_the_plain_one(tmp_path, monkeypatch):
+    later = dataclasses.replace(TINY, after={"cycle": 7.0})
+    few = dataclasses.replace(TINY, test_count=3)
+    workshop = tiny_workshop(tmp_path, monkeypatch, plain=TINY, later=later, few=few)
     (one, _), (other, _), (third, _) = (workshop.make(name, 0) for name in ("plain", "later", "few"))
     assert (one.cycle, other.cycle) == (2.0, 7.0) and weights(one) == weights(other) == weights(third)
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_run_that_is_done_is_not_taken_for_one_of_another_default(tmp_path, monkeypatch):
-    monkeypatch.setenv("OBVERSE_BENCHMARKS", str(tmp_path))
-    data = bright_data(16)
-    data.name, data.split = "bright", "train"
-    row = Training(method="syce", settings={"width": 4, "critic_width": 3, "critic_levels": 2}, steps=1, batch_size=4,
-                   validate_every=1)  # fmt: skip
-    workshop = Workshop({"row": row}, bright_classifier(), {"train": data, "validation": data})
+    workshop = tiny_workshop(tmp_path, monkeypatch, row=TINY)
     workshop.make("row", 0)
     (folder,) = tmp_path.iterdir()
     config = read_json(folder / "config.json")

@@ -83,6 +83,8 @@ def test_what_the_encoder_says_of_other_classes_is_left_out():
     assert two.has_encoder and two.has_critic and two.criticise(bright).shape == (1,)
     with pytest.raises(NotApplicable, match="encode: anatomy has no encoder"):
         model().encode(dark)
+    with pytest.raises(NotApplicable, match="encode: anatomy has no encoder"):
+        model().encode_as(dark, torch.tensor([0]))
 
 
 def test_the_first_layer_is_the_dense_one_without_its_constant():

@@ -129,6 +129,7 @@ class _Judge(Trainable):
 
     def __init__(self, classifier: Classifier, settings: JudgeSettings, seed: int) -> None:
         self.classifier, self.settings, self.seed = classifier, settings, seed
+        self._decided: tuple[Dataset, Tensor] | None = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.networks = nn.ModuleDict(self.build()).to(classifier.device)
@@ -150,9 +151,11 @@ class _Judge(Trainable):
         """Fall to a tenth over the last half."""
         return 1.0 if step.index < step.total // 2 else 0.1 ** (2 * step.index / step.total - 1)
 
-    def groups(self, data: Dataset) -> Tensor | None:
-        """Return the classifier's decisions."""
-        return self.classifier.posteriors(data).argmax(1)
+    def groups(self, data: Dataset) -> Tensor:
+        """Return the classifier's decisions, which are asked for once."""
+        if self._decided is None or self._decided[0] is not data:
+            self._decided = data, self.classifier.posteriors(data).argmax(1)
+        return self._decided[1]
 
     def describe(self) -> dict[str, Any]:
         """Return kind, settings, seed and classifier."""
@@ -277,8 +280,7 @@ def fitted(settings: JudgeSettings, image_shape: tuple[int, int, int]) -> JudgeS
 
 def whole(made: Embedding | Autoencoders, reference: Dataset) -> int:
     """Return the batch size, or a little less where that many images are not equally many of each group."""
-    groups = made.groups(reference)
-    count = 1 if groups is None else len(groups.unique())
+    count = len(made.groups(reference).unique())
     return max(count, made.settings.batch_size // count * count)
 
 

@@ -150,12 +150,18 @@ class AnatomyModel(GenerativeModel):
         return image
 
     def encode_as(self, image: Tensor, target: Tensor) -> Tensor:
-        """Return (N, D), the encoder's latents of images whose classes (N,) are known: no need to ask the classifier."""
+        """Return (N, D), the encoder's latents of images whose classes (N,) are known: no need to ask the classifier.
+
+        Raises:
+            NotApplicable: no encoder.
+        """
+        if not self.has_encoder:
+            return super()._encode(image)
         latent: Tensor = self._networks["encoder"](image)
         return latent.float() * self.allowed(target)
 
     def _encode(self, image: Tensor) -> Tensor:
-        return self.encode_as(image, self._classifier.decide(image)) if self.has_encoder else super()._encode(image)
+        return self.encode_as(image, self._classifier.decide(image))
 
     def _criticise(self, image: Tensor) -> Tensor:
         logit: Tensor = self._networks["critic"](image).squeeze(1)
