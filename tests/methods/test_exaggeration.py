@@ -377,6 +377,17 @@ def test_a_searched_knob_gives_the_posterior_that_was_asked_for(asked, images, m
     assert (plain - asked).abs().min() > 2 * (searched - asked).abs().max()
 
 
+def test_a_search_beyond_the_end_bins_reaches_what_they_do_not(images, monkeypatch):
+    def straight(self, latent, position):
+        value = 0.4 + 0.2 * position / 3  # the end bins fall short of posteriors of 0.1 and 0.9
+        return value.view(-1, 1, 1, 1).expand(-1, *SHAPE)
+
+    monkeypatch.setattr(Exaggeration, "_decode", straight)
+    for asked in (0.1, 0.9):
+        near, reached = (make(search=9, beyond=b).at(images, asked, of="bright").posterior_after[:, 1] for b in (0, 3))
+        assert (reached - asked).abs().max() < 0.02 < (near - asked).abs().min()
+
+
 def test_a_searched_knob_never_does_worse_than_the_bins(images):
     plain, searched = (make(search=search).at(images, 0.4, of="bright").posterior_after[:, 1] for search in (0, 5))
     assert ((searched - 0.4).abs() <= (plain - 0.4).abs() + 1e-6).all()
@@ -521,9 +532,9 @@ def test_colour_images_of_odd_sides_and_several_classes_through_a_view():
     assert answer.counterfactual.shape == (5, 3, 10, 13) and answer.attribution.shape == (5, 1, 10, 13)
 
 
-@pytest.mark.parametrize("settings", [{"bins": 1}, {"most": 0.5}, {"generator_every": 0}, {"search": -1}])
+@pytest.mark.parametrize("settings", [{"bins": 1}, {"most": 0.5}, {"generator_every": 0}, {"search": -1}, {"beyond": -1}])
 def test_impossible_settings(settings):
-    with pytest.raises(ValueError, match="bins, most, generator_every, search: expected at least 2, 1, 1 and 0, got"):
+    with pytest.raises(ValueError, match="bins, most, generator_every, search, beyond: expected at least 2, 1, 1, 0 and 0, got"):
         make(**settings)
 
 

@@ -13,10 +13,10 @@ def noise(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_positions_between_two_bins_mix_their_rows():
+def test_positions_between_two_bins_mix_their_rows_and_go_straight_on_outside():
     table = torch.tensor([[0.0, 10.0], [1.0, 20.0], [4.0, 0.0]])
     position = torch.tensor([0.0, 1.0, 2.0, 0.5, 1.25, -3.0, 7.0])
-    expected = [[0, 10], [1, 20], [4, 0], [0.5, 15], [1.75, 15], [0, 10], [4, 0]]  # outside, the end rows
+    expected = [[0, 10], [1, 20], [4, 0], [0.5, 15], [1.75, 15], [-3, -20], [19, -100]]  # outside, straight on
     torch.testing.assert_close(interpolated(table, position), torch.tensor(expected))
     torch.testing.assert_close(interpolated(table, torch.tensor([2, 0])), table[[2, 0]])
 

@@ -91,6 +91,7 @@ class Exaggeration(LearnedExplainer):
         most: how many times as often as in the plain data an image may be drawn to balance the bins.
         search: halvings of the knob's range, one forward pass each, to come nearer to the posterior that is asked for;
             0 trusts the bins, as published.
+        beyond: bins that the search may go further than the end ones, along the line through the last two.
         generator_every: critic's moves to one of the generator; the released code has 5, for twenty times as long a run.
         generator_rate, critic_rate: Adam's learning rates; the released code has 2e-4.
         momentum: Adam's betas, of both players.
@@ -115,6 +116,7 @@ class Exaggeration(LearnedExplainer):
     thin: int = 100
     most: float = 50.0
     search: int = 0
+    beyond: float = 0.0
     generator_every: int = 1
     generator_rate: float = 4e-4
     critic_rate: float = 4e-4
@@ -132,10 +134,10 @@ class Exaggeration(LearnedExplainer):
         if len(classes) != 2:
             raise ValueError(f"classifier: {self.name} explains a choice between 2 classes, got {len(classes)} "
                              f"({', '.join(classes)}); take a view, classifier.against_rest({classes[0]!r})")  # fmt: skip
-        if self.bins < 2 or self.most < 1 or self.generator_every < 1 or self.search < 0:
-            raise ValueError("bins, most, generator_every, search: expected at least 2, 1, 1 and 0, got "
-                             f"{self.bins}, {self.most:g}, {self.generator_every} and {self.search}; the defaults are 10, 50, 1 "
-                             "and 0")  # fmt: skip
+        if self.bins < 2 or self.most < 1 or self.generator_every < 1 or min(self.search, self.beyond) < 0:
+            raise ValueError("bins, most, generator_every, search, beyond: expected at least 2, 1, 1, 0 and 0, got "
+                             f"{self.bins}, {self.most:g}, {self.generator_every}, {self.search} and {self.beyond:g}; the "
+                             "defaults are 10, 50, 1, 0 and 0")  # fmt: skip
         depth = self.depth or halvings(shape)
         self.networks = networks_from(lambda: {
             "generator": ConditionalGenerator(shape, bins=self.bins, width=self.width, depth=depth),
@@ -320,11 +322,11 @@ class Exaggeration(LearnedExplainer):
 
     def _placed(self, latent: Tensor, position: Tensor) -> Tensor:
         """Return the position (N,) whose posterior is nearest to what `position` asks for, of those that the search tries."""
-        asked, best = self._probability(position), position
+        asked, best = self._probability(position), position.clamp(0, self.bins - 1)
         error = torch.full_like(position, torch.inf)
-        low, high = torch.zeros_like(position), torch.full_like(position, self.bins - 1)
+        low, high = (torch.full_like(position, end) for end in (-self.beyond, self.bins - 1 + self.beyond))
         for step in range(self.search + 1 if self.search else 0):
-            tried = position.clamp(0, self.bins - 1) if step == 0 else (low + high) / 2
+            tried = best if step == 0 else (low + high) / 2
             obtained = self._obtained(latent, tried)
             nearer = (obtained - asked).abs() < error
             best, error = torch.where(nearer, tried, best), torch.where(nearer, (obtained - asked).abs(), error)

@@ -26,12 +26,11 @@ def widths(width: int, depth: int) -> list[int]:
 
 
 def interpolated(table: Tensor, position: Tensor) -> Tensor:
-    """Return the rows of a (B, D) table at positions (N,) in bins; between two bins the two rows are mixed."""
-    position = position.to(table.dtype).clamp(0, len(table) - 1)
-    low = position.floor().long()
-    high = (low + 1).clamp(max=len(table) - 1)
+    """Return the rows of a (B, D) table at positions (N,) in bins, mixed between two and continued straight beyond the ends."""
+    position = position.to(table.dtype)
+    low = position.floor().long().clamp(0, len(table) - 2)
     # an embedding's gradient is one kernel on a GPU, that of indexing a sort
-    return F.embedding(low, table).lerp(F.embedding(high, table), (position - low)[:, None])
+    return F.embedding(low, table).lerp(F.embedding(low + 1, table), (position - low)[:, None])
 
 
 class ConditionalNorm(nn.Module):
@@ -126,7 +125,8 @@ class ConditionalGenerator(nn.Module):
 
         Args:
             latent: (N, ...) from `encode`.
-            position: (N,) in bins, from 0 to bins - 1; between two bins their gains and offsets are mixed.
+            position: (N,) in bins, from 0 to bins - 1; between two bins their gains and offsets are mixed, and beyond the ends
+                they go on as between the last two.
         """
         x = latent
         for up, size in zip(self.up, self.sizes):
