@@ -3,7 +3,16 @@ import torch
 
 from obverse.data.base import Sample
 from obverse.explanation import NotApplicable
-from obverse.metrics.validity import AccA, AccS, PosteriorGain, Transfer, TransferAccA, Validity, check_second
+from obverse.metrics.validity import (
+    AccA,
+    AccS,
+    PosteriorGain,
+    Transfer,
+    TransferAccA,
+    TransferValidity,
+    Validity,
+    check_second,
+)
 from tiny import Negative, Nothing, Truth, corner_classifier, corner_data, explanation_of
 
 IMAGE = torch.full((4, 1, 12, 12), 0.25)
@@ -46,7 +55,7 @@ def test_acc_s_asks_the_classifier_about_the_stable_image():
 def test_transfer_counts_flips_of_images_on_which_both_agree():
     data, classifier, second = corner_data(), corner_classifier(), corner_classifier(0.7)
     explanation = Negative(classifier).explain(data[:].image)
-    transfer, acc_a = Transfer(second), TransferAccA(second)
+    transfer, acc_a, validity = Transfer(second), TransferAccA(second), TransferValidity(second)
     rows = transfer.applies(explanation, data[:])
     for row in range(len(data)):  # the definition, one image at a time
         image, answer = explanation.image[row][None], explanation.counterfactual[row][None]
@@ -54,6 +63,8 @@ def test_transfer_counts_flips_of_images_on_which_both_agree():
         assert bool(rows[row]) == (agree and bool(explanation.valid[row]))
         kept = float(int(second.decide(answer)) == int(explanation.source[row]))
         assert float(acc_a(explanation, data[:], classifier)[row]) == kept
+        asked = float(int(second.decide(answer)) == int(explanation.target[row]))
+        assert float(validity(explanation, data[:], classifier)[row]) == asked
     chosen = explanation.select(rows)
     expected = [float(int(second.decide(a[None])) == int(t)) for a, t in zip(chosen.counterfactual, chosen.target)]
     assert transfer(chosen, data[:].select(rows), classifier).tolist() == expected

@@ -14,6 +14,7 @@ METRICS: dict[str, str] = {
     "posterior_gain": "obverse.metrics.validity:PosteriorGain",
     "transfer": "obverse.metrics.validity:Transfer",
     "transfer_acc_a": "obverse.metrics.validity:TransferAccA",
+    "transfer_validity": "obverse.metrics.validity:TransferValidity",
     "all_pairs": "obverse.metrics.pairs:AllPairs",
     "generated_accuracy": "obverse.metrics.calibration:GeneratedAccuracy",
     "generated_auc": "obverse.metrics.calibration:GeneratedAuc",

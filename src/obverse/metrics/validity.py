@@ -131,10 +131,19 @@ def second_decision(judge: Classifier | None, image: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Transfer(ImageMetric):
-    """Share of flips that a second, independently trained classifier agrees with."""
+class _Judged(ImageMetric):
+    """A figure that a second classifier gives."""
 
     judge: Classifier | None = field(default=None, repr=False)
+
+    def prepare(self, context: Context) -> Self:
+        """Take the second classifier."""
+        return dataclasses.replace(self, judge=context.second_classifier)
+
+
+@dataclass(frozen=True)
+class Transfer(_Judged):
+    """Share of flips that a second, independently trained classifier agrees with."""
 
     name: ClassVar[str] = "transfer"
     title: ClassVar[str] = "transfer to a second classifier"
@@ -151,10 +160,6 @@ class Transfer(ImageMetric):
         "faithful explanation must show."
     )
 
-    def prepare(self, context: Context) -> Self:
-        """Take the second classifier."""
-        return dataclasses.replace(self, judge=context.second_classifier)
-
     def applies(self, explanation: Explanation, sample: Sample) -> Tensor:
         """Return the valid rows on whose image both classifiers agree."""
         rows: Tensor = explanation.valid & (second_decision(self.judge, explanation.image) == explanation.source)
@@ -166,10 +171,8 @@ class Transfer(ImageMetric):
 
 
 @dataclass(frozen=True)
-class TransferAccA(ImageMetric):
+class TransferAccA(_Judged):
     """Share of counterfactuals that a second classifier gives the original decision."""
-
-    judge: Classifier | None = field(default=None, repr=False)
 
     name: ClassVar[str] = "transfer_acc_a"
     title: ClassVar[str] = "transfer acc_a, decision kept for a second classifier"
@@ -185,13 +188,32 @@ class TransferAccA(ImageMetric):
         "disagree anyway."
     )
 
-    def prepare(self, context: Context) -> Self:
-        """Take the second classifier."""
-        return dataclasses.replace(self, judge=context.second_classifier)
-
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N,) 0 or 1."""
         return (second_decision(self.judge, made(explanation)) == explanation.source).float()
+
+
+@dataclass(frozen=True)
+class TransferValidity(_Judged):
+    """Share of counterfactuals that a second classifier decides as asked."""
+
+    name: ClassVar[str] = "transfer_validity"
+    title: ClassVar[str] = "validity for a second classifier"
+    question: ClassVar[str] = QUESTION
+    better: ClassVar[Better] = "higher"
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    formula: ClassVar[str] = "mean of [argmax f2(x') = target]"
+    source: ClassVar[str] = "obverse, after C3LT's rigged classifier (supplement D)"
+    share: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"counterfactual", "second_classifier"})
+    about: ClassVar[str] = (
+        "Over all answers, valid or not: tells whether an honest classifier recognises what one that was trained on "
+        "wrong labels could not. With two classes it is 1 - transfer acc_a."
+    )
+
+    def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
+        """Return (N,) 0 or 1."""
+        return (second_decision(self.judge, made(explanation)) == explanation.target).float()
 
 
 def check_second(second: Classifier, first: Classifier) -> None:
