@@ -53,7 +53,15 @@ def test_the_common_successes_are_beside_all_images(reports):
     rows = reports["negative"].values["validity (Val)"] == 1
     assert cell.common_n == int(rows.sum()) == 18
     assert cell.common == pytest.approx(float(reports["truth"].values["L1 on [0, 1]"][rows].mean()))
-    assert line(compare(reports), "L1 on [0, 1]").cells["truth"].common is None  # "nothing" never succeeds
+    assert compare(chosen).notes[1] == "18 answers are valid in all reports (common)."
+
+
+def test_a_report_without_a_valid_answer_leaves_the_common_successes_to_the_others(reports):
+    found = compare(reports)
+    assert line(found, "L1 on [0, 1]").cells["truth"].common_n == 18
+    assert found.notes[1] == "18 answers are valid in all reports (common), those without any left out: nothing."
+    alone = compare({name: reports[name] for name in ("nothing", "truth")})
+    assert line(alone, "L1 on [0, 1]").cells["truth"].common is None  # nobody to share them with
 
 
 def test_equal_reports_differ_in_nothing(reports):

@@ -33,7 +33,8 @@ class Cell:
         difference, difference_low, difference_high: value - baseline over the images that both have, where the figure
             is one of images and both are on the same data.
         pairs: how many images that is.
-        common: the mean over the images on which all reports on the baseline's data are valid (C3LT section 4.1), or None.
+        common: the mean over the images on which all reports on the baseline's data that have a valid answer are valid (C3LT
+            section 4.1), or None.
         common_n: how many images that is.
         mark: "better" or "worse" than the baseline beyond the interval of the difference; without pairs, beyond both
             intervals of the values.
@@ -268,19 +269,22 @@ def _groups(report: Report, keys: list[tuple[int, ...]]) -> Tensor | None:
 
 
 def _common(reports: Mapping[str, Report]) -> set[tuple[int, ...]]:
-    """Return the answers that are valid in every report; empty if one does not know, or has nothing to share with."""
-    if len(reports) < 2:
-        return set()
-    sets = []
-    for report in reports.values():
-        valid = _by_image(report, VALID)
-        sets.append(set() if valid is None else {key for key, value in valid.items() if value == 1})
-    return set.intersection(*sets)
+    """Return the answers that are valid in every report that has any valid ones; empty if fewer than two have."""
+    sets = [found for report in reports.values() if (found := _valid(report))]
+    return set.intersection(*sets) if len(sets) > 1 else set()
+
+
+def _valid(report: Report) -> set[tuple[int, ...]]:
+    """Return the answers of a report that are valid; none if it does not know."""
+    values = _by_image(report, VALID) or {}
+    return {key for key, value in values.items() if value == 1}
 
 
 def _notes(reports: Mapping[str, Report], common: set[tuple[int, ...]], first: str) -> tuple[str, ...]:
+    without = [name for name, report in reports.items() if not _valid(report)]
+    less = f", those without any left out: {', '.join(without)}" if without else ""
     notes = ["Differences are paired by image; marked is what lies beyond the 95 % interval.",
-             f"{len(common)} answers are valid in all reports (common)."]  # fmt: skip
+             f"{len(common)} answers are valid in all reports (common){less}."]  # fmt: skip
     if others := [name for name, report in reports.items() if _fact(report, "data") != _fact(reports[first], "data")]:
         notes.append(f"Of other images than {first}, so neither paired with it nor among the common ones: {', '.join(others)}.")
     for what in ("data", "classifier"):
