@@ -22,7 +22,7 @@ from obverse.baselines.attribution import GradCAM, IntegratedGradients
 from obverse.baselines.latent_gradients import LatentGradients
 from obverse.checkpoint import write_json
 from obverse.classifier import Classifier
-from obverse.data.base import Dataset
+from obverse.data.base import Dataset, Sample
 from obverse.evaluation import evaluate
 from obverse.explainer import Explainer
 from obverse.latent.inversion import Inversion
@@ -71,12 +71,13 @@ def run(*, quick: bool) -> dict[str, Any]:
     add("samples", samples(explainer, splits, few or ANATOMIES))
     positives = decided_present(classifier, splits["test"], few or POSITIVES)
     add("walks", walks(explainer, positives))
-    add("latent integrated gradients", summed(explainer, positives[: few or SEARCHED]))
+    fewer = decided_present(classifier, splits["test"], few or SEARCHED)
+    add("latent integrated gradients", summed(explainer, fewer))
     searched = searched_limit(explainer, splits["validation"], few or SEARCHED)
-    add("repeated searches", repeated(explainer, positives[: few or SEARCHED], searched))
+    add("repeated searches", repeated(explainer, fewer, searched))
     add("maps", maps(explainer, splits["test"], classifier, few))
     if not quick:
-        sheet(explainer, positives[:8]).savefig(RESULTS / "medxgan-latents.png", dpi=110)
+        sheet(explainer, decided_present(classifier, splits["test"], 8).image).savefig(RESULTS / "medxgan-latents.png", dpi=110)
     return result
 
 
@@ -96,7 +97,7 @@ def samples(explainer: MedXGAN, splits: dict[str, Dataset], anatomies: int) -> d
     found["balanced accuracy"] = round(float(sum(r.mean() for r in right)) / 2, 4)
     found["AUC"] = round(float(roc_auc_score(label, torch.cat(posterior))), 4)
     labels, decided = torch.as_tensor(splits["test"].labels()), classifier.posteriors(splits["test"]).argmax(1)
-    found["accuracy on real test images"] = share((decided == labels).float())
+    found["accuracy on real test images"] = share((decided == labels).float(), splits["test"][:].group)
     context = Context(explainer=explainer, data=splits["test"], reference=splits["train"], judges=cache() / "judges")
     for space in ("classifier features", "embedding"):
         known = real(context, space, JudgeSettings())
@@ -109,25 +110,28 @@ def samples(explainer: MedXGAN, splits: dict[str, Dataset], anatomies: int) -> d
     return found
 
 
-def walks(explainer: MedXGAN, image: Tensor) -> dict[str, Any]:
+def walks(explainer: MedXGAN, sample: Sample) -> dict[str, Any]:
     """Return whether the posterior rises from the negative realisation to the image's own, in ten steps."""
+    image, group = sample.image, sample.group
     frames = explainer.path(image, explainer.classifier.classes[0], frames=11).flip(1)
     posterior = explainer.classifier.posterior(frames.flatten(0, 1))[:, 1].unflatten(0, (len(image), 11))
     return {
-        "series that rise": share((posterior.diff(dim=1) >= -FALL).all(1).float()),
-        "negative realisations decided negative": share((posterior[:, 0] < 0.5).float()),
+        "series that rise": share((posterior.diff(dim=1) >= -FALL).all(1).float(), group),
+        "negative realisations decided negative": share((posterior[:, 0] < 0.5).float(), group),
         "negative realisations that are not": int((posterior[:, 0] >= 0.5).sum()),
-        "own realisations decided positive": share((posterior[:, -1] >= 0.5).float()),
+        "own realisations decided positive": share((posterior[:, -1] >= 0.5).float(), group),
         "mean posterior along the walk": [round(float(p), 4) for p in posterior.mean(0)],
     }
 
 
-def summed(explainer: MedXGAN, image: Tensor) -> dict[str, Any]:
+def summed(explainer: MedXGAN, sample: Sample) -> dict[str, Any]:
     """Return how far the sum of each map of latent integrated gradients is from the difference of the walk's posteriors."""
+    image, group = sample.image, sample.group
     ends = explainer.path(image, explainer.classifier.classes[0], frames=2)
     high, low = (explainer.classifier.posterior(end)[:, 1] for end in ends.unbind(1))
     sums = explainer.latent_gradients(image, form="walk").flatten(1).sum(1)
-    return {"difference of the posteriors": mean(high - low), "sum of the map, off by": mean((sums - (high - low)).abs())}
+    off = (sums - (high - low)).abs()
+    return {"difference of the posteriors": mean(high - low, group), "sum of the map, off by": mean(off, group)}
 
 
 def searched_limit(explainer: MedXGAN, validation: Dataset, count: int) -> float:
@@ -137,11 +141,12 @@ def searched_limit(explainer: MedXGAN, validation: Dataset, count: int) -> float
     return float(explainer.invert(image, start="normal", restarts=RESTARTS, seed=1).residual.quantile(0.9))
 
 
-def repeated(explainer: MedXGAN, image: Tensor, limit: float) -> dict[str, Any]:
+def repeated(explainer: MedXGAN, sample: Sample, limit: float) -> dict[str, Any]:
     """Return table 3: how alike searches from independent noise end, without the encoder.
 
     An image is well represented if the best of its searches leaves at most `limit`; all of them are compared.
     """
+    image, group = sample.image, sample.group
     found = [explainer.invert(image, start="normal", restarts=1, seed=k) for k in range(RESTARTS)]
     good = torch.stack([f.residual for f in found]).amin(0) <= limit
     model, split = explainer.model, explainer.anatomy
@@ -163,13 +168,15 @@ def repeated(explainer: MedXGAN, image: Tensor, limit: float) -> dict[str, Any]:
     }
     others = F.cosine_similarity(first(found[0]), first(found[1]).roll(1, 0), dim=1)
     return {
-        "images": len(image), "limit of the residual": limit, "well represented": share(good.float()),
+        "images": len(image), "limit of the residual": limit, "well represented": share(good.float(), group),
         "residual": [round(float(f.residual.mean()), 4) for f in found],
         "posterior gap": [round(float(f.posterior_gap.mean()), 4) for f in found if f.posterior_gap is not None],
         "steps": [round(float(f.steps.float().mean()), 1) for f in found],
-        "well represented images": {name: mean(values[good]) for name, values in rows.items()},
-        "all images": {name: mean(values) for name, values in rows.items()},
-        "cosine of the first layer's output, other images": mean(others),
+        "well represented images": {
+            name: mean(values[good], None if group is None else group[good]) for name, values in rows.items()
+        },
+        "all images": {name: mean(values, group) for name, values in rows.items()},
+        "cosine of the first layer's output, other images": mean(others, group),
     }  # fmt: skip
 
 
@@ -207,20 +214,20 @@ def sheet(explainer: MedXGAN, image: Tensor) -> Figure:
     return figure
 
 
-def decided_present(classifier: Classifier, data: Dataset, count: int) -> Tensor:
-    """Return the first images that the classifier decides present."""
-    rows = (classifier.posteriors(data).argmax(1) == 1).nonzero().flatten()[:count]
-    return data[rows].image.to(classifier.device)
+def decided_present(classifier: Classifier, data: Dataset, count: int) -> Sample:
+    """Return images that the classifier decides present, taken evenly: the data lie in the order of the kinds of tumour."""
+    rows = (classifier.posteriors(data).argmax(1) == 1).nonzero().flatten()
+    return data[rows[torch.linspace(0, len(rows) - 1, min(count, len(rows))).long()]].to(classifier.device)
 
 
-def share(values: Tensor) -> dict[str, Any]:
+def share(values: Tensor, group: Tensor | None = None) -> dict[str, Any]:
     """Return a share with its interval."""
-    return mean(values, whole=True)
+    return mean(values, group, whole=True)
 
 
-def mean(values: Tensor, whole: bool = False) -> dict[str, Any]:
-    """Return a mean with its interval and number."""
+def mean(values: Tensor, group: Tensor | None = None, *, whole: bool = False) -> dict[str, Any]:
+    """Return a mean with its interval and number; with a group, slices of one head are drawn together."""
     if not len(values):
         return {"value": None, "n": 0}
-    low, high = interval(values.cpu(), share=whole) or (None, None)
+    low, high = interval(values.cpu(), group, share=whole) or (None, None)
     return {"value": round(float(values.mean()), 4), "low": low, "high": high, "n": len(values)}

@@ -25,14 +25,14 @@ RESNET = Training(
 # none is drawn more than 10 times as often as in the data, lest the critic learn them by heart
 EPE = Training(
     method="exaggeration",
-    settings={"divergence": 5.0, "width": 16, "critic_width": 16, "depth": 3, "most": 10.0, "augment": TURNED},
-    steps=4000,
+    settings={"divergence": 10.0, "width": 16, "critic_width": 16, "depth": 3, "most": 10.0, "augment": TURNED},
+    steps=5000,
     batch_size=32,
     validate_every=500,
-    max_minutes=75,
+    max_minutes=90,
 )
 VAE = dataclasses.replace(knob_digits.VAE, settings={"latent_size": 64}, batch_size=32)
-OTHERS = knob_digits.OTHERS | {"xGEM": dataclasses.replace(knob_digits.OTHERS["xGEM"], model=VAE, test_count=60)}
+OTHERS = knob_digits.OTHERS | {"xGEM": dataclasses.replace(knob_digits.OTHERS["xGEM"], model=VAE, test_count=None)}
 
 TABLE = Table(
     name="knob-brain",
@@ -41,12 +41,20 @@ TABLE = Table(
     size=64,
     classifier=RESNET,
     second_classifier=RESNET,
-    rows={"EPE": EPE, "EPE, knob searched": dataclasses.replace(EPE, after={"search": 6}), **OTHERS},
+    rows={
+        "EPE": EPE,
+        "EPE, knob searched": dataclasses.replace(EPE, after={"search": 6}),
+        "EPE, knob searched beyond": dataclasses.replace(EPE, after={"search": 6, "beyond": 2.0}),
+        **OTHERS,
+    },
     metrics=knob_digits.METRICS,
     notes=(
-        "Weights of the losses (1, 5, 100, 100), in the paper (1, 1, 100, 100).",
+        "Weights of the losses (1, 10, 100, 100), in the paper (1, 1, 100, 100).",
         *knob_digits.NOTES[1:],
-        "Generator and critic have width 16 and three halvings, so that an hour is enough (released: 64).",
+        "Generator and critic have width 16, so that an hour is enough (released: 64), and three halvings: with four nothing "
+        "was left of a head but its outline. No image is drawn more than 10 times as often as in the data (else 50), since "
+        "healthy heads are few.",
+        "Searched beyond: the search may go two bins further than the end ones.",
         "Classifiers were trained on an H200, and rounded to half precision before anything was measured.",
     ),
 )

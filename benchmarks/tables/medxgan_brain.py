@@ -44,7 +44,6 @@ TABLE = Table(
         "represented",
         "kernel_distance",
         "frechet",
-        "repeat_agreement",
         "confidence_drop",
         "map_area",
         "seconds",

@@ -155,6 +155,7 @@ def test_identical_steps_are_classified_once():
 def test_deletion_and_insertion_equal_the_slow_loop(kind, steps):
     answer = case(2)
     found = kind()(answer, Sample(image=answer.image), CLASSIFIER)
+    shown = kind().curve(answer, Sample(image=answer.image), CLASSIFIER)
     for row in range(2):
         image = answer.image[row]
         flat = torch.full_like(image, float(image.mean()))
@@ -163,6 +164,7 @@ def test_deletion_and_insertion_equal_the_slow_loop(kind, steps):
         curve = slow_curve(start, end, answer.attribution[row, 0], counts)[:, answer.source[row]]
         expected = float(torch.trapezoid(curve) / steps)
         assert float(found[row]) == pytest.approx(expected, abs=1e-5)
+        assert torch.allclose(shown[row], curve, atol=1e-5)
 
 
 def test_pixel_deletion_equals_the_loop_over_draws():

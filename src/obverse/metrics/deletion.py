@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -12,12 +14,14 @@ from torch import Tensor
 from obverse.classifier import Classifier
 from obverse.data.base import Sample
 from obverse.explanation import Explanation
-from obverse.metrics.base import Better, Context, ImageMetric
+from obverse.metrics.base import Better, Context, ImageMetric, Metric
 from obverse.metrics.drive import QUESTION
 from obverse.metrics.localisation import evidence
 from obverse.metrics.perturbation import area, bounds, exchange_curve, exchanged, ranks
 
 Ranking = Literal["attribution", "random"]
+_CURVES: WeakKeyDictionary[Explanation, dict[Metric, Tensor]] = WeakKeyDictionary()
+"""Curves of the batch at hand, which a metric sums up and shows; gone with the explanation."""
 
 
 def random_map(explanation: Explanation, seed: int) -> Tensor:
@@ -63,10 +67,6 @@ class _Ranked(ImageMetric):
             else random_map(explanation, self.seed)
         )
 
-    def kept(self, explanation: Explanation, curve: Tensor) -> Tensor:
-        """Return (N, T + 1), the source's part of (N, T + 1, K) posteriors."""
-        return curve.gather(2, explanation.source.view(-1, 1, 1).expand(-1, curve.shape[1], 1))[:, :, 0]
-
 
 def mean_fill(image: Tensor) -> Tensor:
     """Return images of each image's own mean, a channel at a time."""
@@ -74,15 +74,43 @@ def mean_fill(image: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Deletion(_Ranked):
-    """Area under the source's posterior while the map's highest pixels are replaced by the image's mean."""
+class _Area(_Ranked):
+    """An area under the source's posterior while pixels are exchanged, with the curve itself.
+
+    Args:
+        steps: T.
+    """
 
     steps: int = 20
+
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    @abstractmethod
+    def ends(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images (N, C, H, W) from which and to which pixels are exchanged."""
+
+    def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
+        """Return (N,) in [0, 1]."""
+        return area(self.curve(explanation, sample, classifier))
+
+    def curve(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
+        """Return (N, T + 1), the source's posterior over the share of the pixels that were exchanged."""
+        kept = _CURVES.setdefault(explanation, {})
+        if self not in kept:
+            order = self.order(explanation)
+            counts = bounds(order[0].numel(), self.steps)
+            whole = exchange_curve(*self.ends(explanation.image), order, classifier, counts)
+            kept[self] = whole.gather(2, explanation.source.view(-1, 1, 1).expand(-1, whole.shape[1], 1))[:, :, 0]
+        return kept[self]
+
+
+@dataclass(frozen=True)
+class Deletion(_Area):
+    """Area under the source's posterior while the map's highest pixels are replaced by the image's mean."""
 
     name: ClassVar[str] = "deletion"
     title: ClassVar[str] = "deletion"
     better: ClassVar[Better] = "lower"
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     formula: ClassVar[str] = "area under f_source(x_t), x_t: the t/T highest pixels set to the image's mean; T = 20"
     source: ClassVar[str] = "Petsiuk et al. 2018 (RISE), with the image's mean as fill"
     about: ClassVar[str] = (
@@ -90,23 +118,18 @@ class Deletion(_Ranked):
         "one, so a drop may come from strangeness alone: read it beside the random ranking."
     )
 
-    def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
-        """Return (N,) in [0, 1]."""
-        image, order = explanation.image, self.order(explanation)
-        counts = bounds(order[0].numel(), self.steps)
-        return area(self.kept(explanation, exchange_curve(image, mean_fill(image), order, classifier, counts)))
+    def ends(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images and their means."""
+        return image, mean_fill(image)
 
 
 @dataclass(frozen=True)
-class Insertion(_Ranked):
+class Insertion(_Area):
     """Area under the source's posterior while the map's highest pixels come back into a flat image."""
-
-    steps: int = 20
 
     name: ClassVar[str] = "insertion"
     title: ClassVar[str] = "insertion"
     better: ClassVar[Better] = "higher"
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     formula: ClassVar[str] = (
         "area under f_source(x_t), x_t: the image's mean with the t/T highest pixels put back; T = 20"
     )
@@ -116,11 +139,9 @@ class Insertion(_Ranked):
         "images as the source scores high with any map: read it beside the random ranking."
     )
 
-    def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
-        """Return (N,) in [0, 1]."""
-        image, order = explanation.image, self.order(explanation)
-        counts = bounds(order[0].numel(), self.steps)
-        return area(self.kept(explanation, exchange_curve(mean_fill(image), image, order, classifier, counts)))
+    def ends(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images' means and the images."""
+        return mean_fill(image), image
 
 
 @dataclass(frozen=True)
