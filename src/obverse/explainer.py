@@ -48,8 +48,8 @@ class Query:
 
     @property
     def asked(self) -> Tensor:
-        """(M,) bool, the rows that are not decided as asked already."""
-        return self.source != self.target
+        """(M,) bool, the rows that are not decided as asked already; all where a posterior is asked for."""
+        return (self.source != self.target) | (self.posterior is not None)
 
     def rows(self, where: Tensor) -> tuple[Tensor, ...]:
         """Return the numbers of the rows that `where` (M,) marks, few at a time on a CPU (see `networks.blocks.in_parts`)."""
@@ -76,6 +76,7 @@ class Answer:
         residual: (M,) mean absolute error of the method's own picture of the image, or None.
         represented: (M,) bool, the residual is at most that of 9 in 10 validation images, or None.
         posterior_gap: (M,) how far the posterior of `source` is off on the method's own picture of the image, or None.
+        requested: (M,) the posterior of `target` that the method searched for of itself, or None.
     """
 
     counterfactual: Tensor | None = None
@@ -84,6 +85,7 @@ class Answer:
     residual: Tensor | None = None
     represented: Tensor | None = None
     posterior_gap: Tensor | None = None
+    requested: Tensor | None = None
 
 
 @dataclass(eq=False, kw_only=True)
@@ -248,14 +250,14 @@ class Explainer(ABC):
             raise TypeError(f"{self.name}.answer: expected a counterfactual or an attribution, got neither")
         with torch.no_grad():
             after = before[row] if counterfactual is None else self.classifier.posterior(counterfactual)
-        asked = query.source != query.target
-        valid = (after.argmax(1) == query.target) & (counterfactual is not None)
+        valid = _as_asked(after, query) & (counterfactual is not None)
         return Explanation(
             method=self.name, classes=self.classifier.classes, image=query.image, source=query.source,
             target=query.target, counterfactual=counterfactual, stable=stable, attribution=attribution.float(),
             difference=difference, query=row, posterior_before=before[row], posterior_after=after,
-            requested=requested, residual=None if answer.residual is None else answer.residual.float(),
-            posterior_gap=None if answer.posterior_gap is None else answer.posterior_gap.float(), valid=valid, asked=asked,
+            requested=requested if answer.requested is None else answer.requested,
+            residual=None if answer.residual is None else answer.residual.float(),
+            posterior_gap=None if answer.posterior_gap is None else answer.posterior_gap.float(), valid=valid, asked=query.asked,
             precision=precision, fingerprint=self._fingerprint(), represented=answer.represented,
         )  # fmt: skip
 
@@ -296,6 +298,14 @@ class Explainer(ABC):
         """Return method, hyperparameters and the classifier's fingerprint, as JSON can hold them."""
         described = {"method": self.name, "hyperparameters": settings_as_json(self), "classifier": self._fingerprint()}
         return described | {name: part.fingerprint for name, part in self._parts().items()}
+
+
+def _as_asked(posterior: Tensor, query: Query) -> Tensor:
+    """Return (M,) bool, whether the target is decided, or of a posterior that was asked for the right side of one half."""
+    if query.posterior is None:
+        return posterior.argmax(1) == query.target
+    got = posterior.gather(1, query.target[:, None]).squeeze(1)
+    return (got - 0.5) * (query.posterior - 0.5) >= 0
 
 
 @dataclass(eq=False, kw_only=True)

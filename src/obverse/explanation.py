@@ -43,11 +43,12 @@ class Explanation:
         query: (N,) int64, the row of the input that this row answers.
         posterior_before: (N, K) float32, of the image.
         posterior_after: (N, K) float32, of the counterfactual; of the image where there is none.
-        requested: (N,) the posterior of `target` that was asked for; None for methods without a knob.
+        requested: (N,) the posterior of `target` that was asked for, by `at` or by a method that searches for one; or None.
         residual: (N,) how badly the method represents the image, mean absolute error on [0, 1]; or None.
         represented: (N,) bool, False where the residual is above that of 9 in 10 validation images; None where unknown.
-        valid: (N,) bool, the classifier decides the counterfactual as asked.
-        asked: (N,) bool, source != target.
+        valid: (N,) bool, the classifier decides the counterfactual as asked; of `at`, its posterior is on the side of one
+            half that was asked for.
+        asked: (N,) bool, source != target; of `at`, True.
         precision: "float32" or "bf16", in which the answer was computed.
         fingerprint: of the classifier that was explained.
         posterior_gap: (N,) how far the posterior of `source` is off on the method's own picture of the image; or None.
@@ -113,9 +114,14 @@ class Explanation:
         if self.represented is not None and self.residual is not None and not bool(self.represented[row]):
             poor = (f" Poorly represented: {self.method}'s own picture of the image is off by "
                     f"{float(self.residual[row]):.3f}, more than for 9 in 10 validation images.")  # fmt: skip
+        elif self.represented is None and self.residual is not None:  # nothing says how much is usual
+            poor = f" {self.method}'s own picture of the image is off by {float(self.residual[row]):.3f} on average."
         if self.posterior_gap is not None and float(self.posterior_gap[row]) > 0.2:
             poor += (f" {self.method}'s own picture of the image is judged otherwise: the posterior of {source!r} is off by "
                      f"{float(self.posterior_gap[row]):.2f}.")  # fmt: skip
+        if self.requested is not None:
+            return (f"{'Valid' if bool(self.valid[row]) else 'Not valid'}: asked for {float(self.requested[row]):.1%} "
+                    f"{target!r}, got {after:.1%} ({before:.1%} before).{poor}")  # fmt: skip
         if bool(self.valid[row]):
             return f"Valid: decided {target!r} instead of {source!r} ({before:.1%} before, {after:.1%} after).{poor}"
         return f"Not valid: still not decided {target!r} ({before:.1%} before, {after:.1%} after).{poor}"

@@ -124,8 +124,8 @@ LOOKS = {  # plane: what column and row numbers must grow with, to the left, to 
 }
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.permutations(range(3), 2))
-@pytest.mark.parametrize("signs", itertools.product((1, -1), repeat=2))
+@pytest.mark.parametrize(("first", "second"), list(itertools.permutations(range(3), 2)))
+@pytest.mark.parametrize("signs", list(itertools.product((1, -1), repeat=2)))
 def test_every_way_to_lie_is_turned_as_radiologists_look(first, second, signs):
     """Pixels that hold their own patient coordinates, tilted a little, must grow as LOOKS says."""
     across, down = np.full(3, 0.1), np.full(3, 0.1)

@@ -64,9 +64,16 @@ def describe(explanation: Explanation, row: int) -> dict[str, Any]:
         "posterior before": _named(classes, explanation.posterior_before[row]),
         "posterior after": _named(classes, explanation.posterior_after[row]),
         "mean absolute change": None if difference is None else float(difference[row].abs().mean()),
-        "residual": None if explanation.residual is None else float(explanation.residual[row]),
+        "requested": _number(explanation.requested, row),
+        "residual": _number(explanation.residual, row),
+        "represented": None if explanation.represented is None else bool(explanation.represented[row]),
+        "posterior gap": _number(explanation.posterior_gap, row),
         "precision": explanation.precision,
     }
+
+
+def _number(values: torch.Tensor | None, row: int) -> float | None:
+    return None if values is None else float(values[row])
 
 
 def _named(classes: Sequence[str], posterior: torch.Tensor) -> dict[str, float]:
