@@ -107,6 +107,13 @@ def divergence_each(posterior: Tensor, logits: Tensor) -> Tensor:
     return (torch.xlogy(posterior, posterior) - posterior * logits.float().log_softmax(1)).sum(1)
 
 
+def changes(image: Tensor, made: Tensor) -> Tensor:
+    """Return (N, 1, H, W), the squared change scaled to [0, 1] in each image; 0 where nothing changes."""
+    change = (made - image).square().mean(1, keepdim=True)
+    low, high = change.amin((1, 2, 3), keepdim=True), change.amax((1, 2, 3), keepdim=True)
+    return (change - low) / (high - low).clamp_min(1e-8)
+
+
 def mask_entropy(mask: Tensor) -> Tensor:
     """Mean of min(m, 1 - m) over a mask in [0, 1]: 0 where it is all or nothing (ExplainGAN; C3LT eq. 5)."""
     return torch.minimum(mask, 1 - mask).mean()

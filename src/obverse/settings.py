@@ -44,6 +44,32 @@ def check_positive(what: Any, *names: str) -> None:
                              "default")  # fmt: skip
 
 
+def check_least(what: Any, least: float, *names: str) -> None:
+    """Raise unless every named hyperparameter is at least `least`.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for name in names:
+        value = getattr(what, name)
+        if not value >= least:
+            raise ValueError(f"{name}: expected at least {least:g} for {what.name}, got {value:g}; leave it out for the "
+                             "default")  # fmt: skip
+
+
+def check_share(what: Any, *names: str) -> None:
+    """Raise unless every named hyperparameter is above 0 and below 1.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for name in names:
+        value = getattr(what, name)
+        if not 0 < value < 1:
+            raise ValueError(f"{name}: expected a number between 0 and 1 for {what.name}, got {value:g}; leave it out for "
+                             "the default")  # fmt: skip
+
+
 def restore(cls: type, settings: dict[str, Any]) -> dict[str, Any]:
     """Turn the JSON form of hyperparameters back into the field values of a dataclass.
 

@@ -53,6 +53,7 @@ def test_models_are_trained_and_their_error_is_kept(runs, capsys):
     assert run(*words, "--resume") == 0
     said = capsys.readouterr().out
     assert "reconstruction error 0." in said and "next: obverse fit c3lt --data" in said
+    assert "--adversarial 0" in said  # it has no critic
 
 
 @pytest.mark.process

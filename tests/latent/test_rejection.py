@@ -1,9 +1,14 @@
 """Samples by class: every one decided as wanted, counted, and given up where there is no hope."""
 
+import statistics
+
 import pytest
 import torch
+from torch import nn
 
+from obverse.classifier import Classifier
 from obverse.latent.rejection import draw
+from obverse.models.adapters import Adapter
 from tiny_core import bright_classifier
 from tiny_latent import LATENT, Plane, blocks_classifier
 
@@ -64,3 +69,42 @@ def test_a_class_that_is_never_made_is_given_up_with_the_rate():
     with pytest.raises(ValueError, match=said):
         draw(model, blocks_classifier("0", "1", "2"), (0, 2), 25, normal, least=0.01)
     assert sum(asked) == 1000
+
+
+class Spread(nn.Module):
+    """Grey images, as bright as the first number of the latent says."""
+
+    def forward(self, latent):
+        return (0.5 + latent[:, 0] / 40).clamp(0, 1)[:, None, None, None].expand(-1, 1, 4, 4)
+
+
+class OneIn(nn.Module):
+    """Decides 1 for a share of standard normal latents, and 0 for the others."""
+
+    def __init__(self, share):
+        super().__init__()
+        self.limit = statistics.NormalDist().inv_cdf(1 - share)
+
+    def forward(self, image):
+        return (40 * (image.flatten(1)[:, 0] - 0.5 - self.limit / 40))[:, None] * torch.tensor([[0.0, 1.0]])
+
+
+@pytest.mark.parametrize(("share", "hopeless"), [(0.005, True), (0.012, False), (0.02, False)])
+def test_only_a_share_below_the_least_is_given_up_however_long_the_run(share, hopeless):
+    model = Adapter(Spread(), image_shape=(1, 4, 4), latent_size=2, pixels=(0, 1))
+    classifier = Classifier(OneIn(share), ["0", "1"], (1, 4, 4), device="cpu")
+    normal, _ = noise(model, seed=3)
+    before = ([0], [0])
+
+    def run():
+        nonlocal before
+        for _ in range(60):  # steps of one training
+            found = draw(model, classifier, (1,), 4, normal, least=0.01, before=before)
+            before = ([before[0][0] + int(found.drawn)], [before[1][0] + int(found.accepted)])
+
+    if hopeless:
+        with pytest.raises(ValueError, match=r"decides '1' for .* \(least acceptance 0.01\)"):
+            run()
+    else:
+        run()
+        assert before[1][0] / before[0][0] == pytest.approx(share, rel=0.4)

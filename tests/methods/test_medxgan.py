@@ -336,9 +336,12 @@ def test_a_map_that_needs_a_present_class_refuses_the_absent_one():
     explainer = make()
     said = r"image: latent integrated gradients need images decided 'bright', whose z2 is not 0, got 2 .*\(rows 0, 2\)"
     with pytest.raises(ValueError, match=said):
-        LatentGradients(explainer.classifier, explainer).explain(IMAGES)
-    with pytest.raises(ValueError, match=said):
         explainer.latent_gradients(IMAGES)
+    mapped = LatentGradients(explainer.classifier, explainer).explain(IMAGES)
+    assert mapped.asked.tolist() == [False, True, False, True]  # it asks what speaks against absence
+    assert mapped.attribution[[0, 2]].sum() == 0 and (mapped.attribution[[1, 3]].flatten(1).sum(1) > 0).all()
+    with pytest.raises(ValueError, match=r"got 2 that are not \(rows 0, 1\)"):
+        LatentGradients(explainer.classifier, explainer).explain(IMAGES, "bright")
     assert make().explain(IMAGES).attribution.shape == (4, 1, 16, 16)  # the difference map needs none
 
 

@@ -35,7 +35,7 @@ def test_confidence_and_weight_do_what_they_say(own):
     assert (sure.posterior_after.gather(1, sure.target[:, None]) >= 0.93 - 1e-4).all()
     timid = XGEM(classifier, model, class_weight=1e-6, steps=20).explain(image)
     assert not timid.valid.any() and timid.difference.abs().max() < 0.1
-    with pytest.raises(ValueError, match=r"confidence: expected a posterior between 0 and 1, got 1; pass e.g. 0.9"):
+    with pytest.raises(ValueError, match="confidence: expected a number between 0 and 1 for xgem, got 1; leave it out"):
         XGEM(classifier, model, confidence=1)
 
 

@@ -66,6 +66,7 @@ def test_the_penalty_comes_now_and_then_and_terms_can_be_left_out(images):
     assert ["penalty" in moves_of(model, images, index)["critic"] for index in range(4)] == [True, False, False, True]
     assert set(moves_of(model, images)["model"]) == {"image", "latent", "realism"}
     plain = DCGAN(SHAPE, realism=0, latent=0, **SMALL)
+    assert not plain.has_critic and model.has_critic  # what nothing trains is no critic
     assert {player: set(losses) for player, losses in moves_of(plain, images).items()} == {"model": {"image"}}
     assert list(plain.players()) == ["model"]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
+from torch import Tensor
+
 from obverse.baselines.common import check_same_classifier
-from obverse.explainer import Answer, Explainer, Query
+from obverse.explainer import Answer, Explainer, Query, Target
 from obverse.latent.gradients import Form
 from obverse.methods.medxgan import MedXGAN
 
@@ -15,6 +17,9 @@ from obverse.methods.medxgan import MedXGAN
 class LatentGradients(Explainer):
     """Latent integrated gradients as a map (section 4.2, eq. 7): the magnitude of the sum over channels.
 
+    It is asked about the absent class, if there is one; an image that is decided absent has nothing to be mapped, and is
+    marked as not asked.
+
     Args:
         explainer: the medXGAN whose latents are walked through.
         form: "walk", whose sum is the difference of the posteriors, or "printed".
@@ -22,7 +27,7 @@ class LatentGradients(Explainer):
 
     Raises:
         TypeError: another explainer.
-        ValueError: one for another classifier; when explaining: an image of the absent class.
+        ValueError: one for another classifier; when explaining: another target than the absent class for one of its images.
     """
 
     name: ClassVar[str] = "latent_gradients"
@@ -40,10 +45,16 @@ class LatentGradients(Explainer):
 
     def answer(self, query: Query) -> Answer:
         """Return the map of the decided class, from the absent class, or from the target if none is absent."""
-        model = cast(MedXGAN, self.explainer)
-        target = query.target if model.absent is None else None
-        signed = model.latent_gradients(query.image, form=self.form, steps=self.steps, target=target, seed=query.seed)
-        return Answer(attribution=signed.sum(1, keepdim=True).abs())
+        model, rows = cast(MedXGAN, self.explainer), query.asked.nonzero().flatten()
+        attribution = query.image.new_zeros(len(query.image), 1, *query.image.shape[2:])
+        if len(rows):
+            target = query.target[rows] if model.absent is None else None
+            signed = model.latent_gradients(query.image[rows], form=self.form, steps=self.steps, target=target, seed=query.seed)
+            attribution[rows] = signed.sum(1, keepdim=True).abs()
+        return Answer(attribution=attribution)
+
+    def _target(self, target: Target, posterior: Tensor) -> Tensor:
+        return super()._target(cast(MedXGAN, self.explainer).absent if target is None else target, posterior)
 
     def describe(self) -> dict[str, Any]:
         """Return the settings and those of the medXGAN."""

@@ -131,9 +131,8 @@ def _model(name: str, arguments: list[str]) -> int:
     found, folder = reconstruction(job, validation), options["fit"].run_dir
     write_json(folder / "run.json", {"data": data.plain(), "view": {}, "reconstruction": dataclasses.asdict(found)})
     print(found.words())
-    return _said(
-        history, folder, f"obverse fit c3lt --data {data.data} --classifier ... --model {folder} --run-dir ..."
-    )
+    critic = "" if job.has_critic else " --adversarial 0"
+    return _said(history, folder, f"obverse fit c3lt --data {data.data} --classifier ... --model {folder}{critic} --run-dir ...")
 
 
 def _explainer(name: str, arguments: list[str]) -> int:

@@ -95,9 +95,9 @@ def invert(
         target = torch.tensor([model.index(name) for name in names], device=image.device)
     count = len(image)
     with torch.no_grad():
-        starts = [_noise(model, target, count, seed * 1_000_003 + k) for k in range(restarts)]
-        if model.has_encoder and start != "prior":
-            starts[0] = model.encode(image)
+        known = [model.encode(image)] if model.has_encoder and start != "prior" else []
+        drawn = [_noise(model, target, count, seed * 1_000_003 + k) for k in range(len(known), restarts)]
+        starts = known + drawn
 
     def objective(value: Tensor, rows: Tensor) -> Tensor:
         made, query = model.decode(value), rows % count
@@ -116,6 +116,25 @@ def invert(
     residual = l1_each(made, image)
     gap = view.gap(made, torch.arange(count, device=image.device))
     return Inversion(latent, made, residual, gap, found.steps, found.stopped)
+
+
+def located(
+    model: GenerativeModel, image: Tensor, classifier: Classifier, *, steps: int, restarts: int = 1, seed: int = 0
+) -> Inversion:
+    """Return the encoder's latents of images, or with steps of search those that `invert` finds.
+
+    Args:
+        model: decodes; without steps it has an encoder.
+        image: (N, C, H, W) in [0, 1].
+        classifier: measures how far the posterior is off, and in a search keeps it.
+        steps, restarts, seed: of the search.
+    """
+    if steps:
+        return invert(model, image, classifier=classifier, steps=steps, restarts=restarts, seed=seed)
+    latent = model.encode(image)
+    made = model.decode(latent)
+    none = torch.zeros(len(image), dtype=torch.int64, device=image.device)
+    return Inversion(latent, made, l1_each(made, image), posterior_gap(classifier, image, made), none, none > 0)
 
 
 def posterior_gap(classifier: Classifier, image: Tensor, made: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class Drawn:
 
 def draw(
     model: GenerativeModel, classifier: Classifier, classes: Sequence[int], rows: int,
-    normal: Callable[[int], Tensor], *, least: float,
+    normal: Callable[[int], Tensor], *, least: float, before: tuple[Sequence[int], Sequence[int]] | None = None,
 ) -> Drawn:  # fmt: skip
     """Draw until the classifier has decided `rows` samples for each class (C3LT section 3.1, rejection sampling).
 
@@ -43,7 +44,9 @@ def draw(
         classes: indices into the classifier's classes.
         rows: wanted for each.
         normal: count to (count, model.normal_size) standard normal noise, fresh at every call.
-        least: share of the draws below which the search for a class is given up, after 10 / least draws.
+        least: share of the draws below which the search for a class is given up, as soon as three standard deviations
+            cannot explain it.
+        before: how many were drawn and accepted for each class earlier, which count in that.
 
     Raises:
         ValueError: a class that a conditional model does not know, or that is hardly ever made.
@@ -52,6 +55,7 @@ def draw(
     found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in classes]
     have = [0] * count
     drawn, accepted = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.int64)
+    earlier = before or ([0] * count, [0] * count)
     while min(have) < rows:
         lacking = [k for k in range(count) if have[k] < rows]
         for group in [lacking] if model.classes is None else [[k] for k in lacking]:
@@ -68,13 +72,15 @@ def draw(
                 mine = mine[: rows - have[k]]
                 found[k].append((latent[mine], image[mine]))
                 have[k] += len(mine)
-                _check_hope(model, classifier.classes[classes[k]], int(drawn[k]), int(accepted[k]), least)
+                totals = int(drawn[k]) + earlier[0][k], int(accepted[k]) + earlier[1][k]
+                _check_hope(model, classifier.classes[classes[k]], *totals, least)
     latents, images = ([torch.cat([one[part] for one in each]) for each in found] for part in (0, 1))
     return Drawn(torch.cat(latents), torch.cat(images), drawn, accepted)
 
 
 def _check_hope(model: GenerativeModel, name: str, drawn: int, accepted: int, least: float) -> None:
-    if drawn * least >= 10 and accepted < least * drawn:
+    wanted = drawn * least
+    if accepted < wanted - 3 * math.sqrt(wanted):
         raise ValueError(f"data: the classifier decides {name!r} for {accepted} of {drawn} samples of {model.name} (least "
                          f"acceptance {least:g}): too few to train on samples alone; pass images, a model conditioned on "
                          "the class or trained on those classes, or a lower least_acceptance")  # fmt: skip

@@ -34,19 +34,21 @@ from torch.optim import Adam, Optimizer
 from obverse.batches import Step
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
-from obverse.explainer import Answer, Query
+from obverse.explainer import Answer, LearnedExplainer, Query
 from obverse.explanation import NotApplicable
 from obverse.generative import GenerativeModel
 from obverse.known import Known
-from obverse.latent.inversion import Inversion, invert
+from obverse.latent.inversion import Inversion, located
 from obverse.latent.perception import Perception
 from obverse.latent.refinement import refine
 from obverse.latent.rejection import draw
-from obverse.losses import class_loss, energy_distance, l1_each, margin_loss, mask_entropy, mask_smoothness, real_loss
+from obverse.losses import changes, class_loss, energy_distance, margin_loss, mask_entropy, mask_smoothness, real_loss
 from obverse.modules import networks_from
 from obverse.networks.walk import Step as Kind
 from obverse.networks.walk import Walk, to_norm
+from obverse.settings import check_least, check_positive, check_share
 from obverse.training import Moves
+from obverse.translation.domains import Domains
 from obverse.translation.pairs import PairExplainer
 
 SCALE = 2.0
@@ -128,9 +130,13 @@ class C3LT(PairExplainer):
     seed: int = 0
 
     @classmethod
-    def published(cls, classifier: Classifier, model: GenerativeModel, perception: Classifier | None = None) -> Self:
+    def published(
+        cls, classifier: Classifier, model: GenerativeModel, perception: Classifier | None = None, *,
+        pairs: tuple[tuple[str, str], ...] = (), domains: Domains = "decision", adversarial: float = 0.001,
+    ) -> Self:  # fmt: skip
         """Return C3LT with the weights of the supplement, and masks, walks and schedule as released."""
-        return cls(classifier, model, perception, **cls.presets["published"])
+        return cls(classifier, model, perception, pairs=pairs, domains=domains, adversarial=adversarial,
+                   **cls.presets["published"])  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -152,6 +158,7 @@ class C3LT(PairExplainer):
 
     def players(self) -> dict[str, Optimizer]:
         """Return one Adam for all walks."""
+        self._known.limit.fill_(torch.inf)  # until the first validation of this fit
         return {"walks": Adam(self.networks.parameters(), self.learning_rate)}
 
     def rate(self, step: Step) -> float:
@@ -206,7 +213,7 @@ class C3LT(PairExplainer):
 
     def proximity_loss(self, image: Tensor, made: Tensor) -> Tensor:
         """Return eq. 5, as a weighted mean of its three terms."""
-        mask = change_mask(image, made)
+        mask = changes(image, made)
         total = SCALE * (made - image).abs().mean()  # eq. 5, ||x - x'||_1
         total = total + self.entropy * mask_entropy(mask) + self.smoothness * mask_smoothness(mask)  # eq. 5
         return total / (1 + self.entropy + self.smoothness)
@@ -241,14 +248,24 @@ class C3LT(PairExplainer):
             residual=start.residual,
             represented=self._known.represented(start.residual),
             posterior_gap=start.posterior_gap,
+            requested=torch.full_like(start.residual, self.confidence) if self.refine_steps else None,
         )
 
     def validate(self, data: Dataset) -> float:
-        """Return 1 - validity + mean L1 of the images of a pair, and remember the residual that one in ten of them exceeds."""
-        batches = self.of_pairs(data).batches(256, self.device)
-        residuals = [self._start(b.image, 0).residual for b in batches]
-        self._known.calibrate(torch.cat(residuals))
-        return super().validate(data)
+        """Return 1 - validity + mean L1 over the images of a pair, unrefined; 256 of them where latents are searched for.
+
+        The first time in a fit, the residual that one in ten of them exceeds is remembered.
+        """
+        data = self.of_pairs(data)
+        if self._searched:
+            data = data.subset(torch.linspace(0, len(data) - 1, min(256, len(data))).long())
+        if not bool(self._known.limit.isfinite()):
+            self._known.calibrate(torch.cat([self._start(b.image, 0).residual for b in data.batches(256, self.device)]))
+        steps, self.refine_steps = self.refine_steps, 0  # what a search puts right is no merit of the walk
+        try:
+            return LearnedExplainer.validate(self, data)
+        finally:
+            self.refine_steps = steps
 
     def frames(self, query: Query, count: int) -> Tensor:
         """Return the walk from G(z_x) to x', each frame an image of the model.
@@ -282,13 +299,8 @@ class C3LT(PairExplainer):
         if latent.ndim != 2 or latent.shape[1] != self.model.latent_size:
             raise ValueError(f"latent: expected (N, {self.model.latent_size}) for {self.model.name}, got "
                              f"{tuple(latent.shape)}; pass latents of the same model")  # fmt: skip
-        way = (self.classifier.index(source), self.classifier.index(target))
-        if way not in self.ways:
-            known = ", ".join(f"{one} - {other}" for one, other in self.pairs)
-            raise ValueError(f"source, target: c3lt was made for the pairs {known}, got {source!r} and {target!r}; "
-                             "fit one for that pair")  # fmt: skip
         with torch.no_grad():
-            return self._walks[self.ways.index(way)].path(latent)
+            return self._walks[self.way_of(source, target)].path(latent)
 
     def round_trip(self, data: Dataset) -> dict[str, float]:
         """Return, for each direction, how far h^n(g^n(z)) is from z, as a share of how far g^n(z) is; 0 for true inverses.
@@ -318,6 +330,11 @@ class C3LT(PairExplainer):
     def _known(self) -> Known:
         return cast("Known", self.networks["known"])
 
+    @property
+    def _searched(self) -> int:
+        """Steps of the search for each image's latent."""
+        return (0 if self.model.has_encoder else 200) if self.inversion_steps is None else self.inversion_steps
+
     def _queries(self, batch: Sample, step: Step) -> tuple[Tensor, Tensor]:
         """Return images and their latents, equal numbers of each class in use, the classes side by side."""
         if len(batch):
@@ -331,9 +348,11 @@ class C3LT(PairExplainer):
         def normal(rows: int) -> Tensor:
             return step.normal(torch.empty(rows, self.model.normal_size))
 
-        drawn = draw(self.model, self.classifier, self.used, step.rows // count, normal, least=self.least_acceptance)
-        self._known.get_buffer("drawn").add_(drawn.drawn.to(self.device))
-        self._known.get_buffer("accepted").add_(drawn.accepted.to(self.device))
+        before = tuple(self._known.get_buffer(name) for name in ("drawn", "accepted"))
+        drawn = draw(self.model, self.classifier, self.used, step.rows // count, normal, least=self.least_acceptance,
+                     before=(before[0].tolist(), before[1].tolist()))  # fmt: skip
+        for total, more in zip(before, (drawn.drawn, drawn.accepted)):
+            total.add_(more.to(self.device))
         return drawn.image, drawn.latent
 
     def _walked(self, way: Tensor, latent: Tensor) -> Tensor:
@@ -362,38 +381,18 @@ class C3LT(PairExplainer):
         return way, start, places
 
     def _start(self, image: Tensor, seed: int) -> Inversion:
-        """Return the latents of images and what the model makes of them."""
-        steps = (0 if self.model.has_encoder else 200) if self.inversion_steps is None else self.inversion_steps
-        if steps == 0:
-            latent = self.model.encode(image)
-            made = self.model.decode(latent)
-            residual = l1_each(made, image)
-            none = torch.zeros(len(image), dtype=torch.int64, device=image.device)
-            return Inversion(latent, made, residual, None, none, none > 0)
-        return invert(self.model, image, classifier=self.classifier, steps=steps, restarts=self.inversion_restarts, seed=seed)
+        return located(self.model, image, self.classifier, steps=self._searched, restarts=self.inversion_restarts, seed=seed)
 
     def _check(self) -> None:
-        names = ("classification", "proximity", "cycle", "adversarial", "population")
-        weights = {name: getattr(self, name) for name in names}
-        if min(weights.values()) < 0 or max(weights.values()) == 0 or min(self.smoothness, self.entropy) < 0:
-            raise ValueError(f"{', '.join(weights)}, smoothness, entropy: expected weights of at least 0 and one term above "
-                             f"0, got {weights}, {self.smoothness:g}, {self.entropy:g}; leave them out")  # fmt: skip
+        weights = ("classification", "proximity", "cycle", "adversarial", "population")
+        check_least(self, 0, *weights, "margin", "smoothness", "entropy", "halvings", "refine_steps")
+        check_least(self, 1, "steps", "inversion_restarts")
+        check_positive(self, "learning_rate", "refine_rate")
+        check_share(self, "least_acceptance", "confidence")
+        check_least(self, 1, *(["hidden"] if self.hidden is not None else []))
+        check_least(self, 0, *(["inversion_steps"] if self.inversion_steps is not None else []))
+        if not any(getattr(self, name) for name in weights):
+            raise ValueError(f"{', '.join(weights)}: expected one weight above 0 for c3lt, got none; leave them out")
         if self.adversarial and not self.model.has_critic:
             raise NotApplicable(f"model: {self.model.name} has no critic for the adversarial term; pass adversarial=0, or a "
                                 "model that has one")  # fmt: skip
-        if self.steps < 1 or self.halvings < 0 or self.refine_steps < 0 or not 0 < self.least_acceptance < 1:
-            raise ValueError("steps, halvings, refine_steps, least_acceptance: expected at least 1, 0 and 0, and a share in "
-                             f"(0, 1), got {self.steps}, {self.halvings}, {self.refine_steps}, "
-                             f"{self.least_acceptance:g}; leave them out for the defaults")  # fmt: skip
-        if self.margin < 0 or (self.hidden is not None and self.hidden < 1):
-            raise ValueError(f"margin, hidden: expected at least 0 and 1, got {self.margin:g} and {self.hidden}; leave them "
-                             "out for the defaults")  # fmt: skip
-        if not 0 < self.confidence < 1:
-            raise ValueError(f"confidence: expected a probability between 0 and 1, got {self.confidence:g}; pass e.g. 0.9")
-
-
-def change_mask(image: Tensor, made: Tensor) -> Tensor:
-    """Return (N, 1, H, W), the squared change scaled to [0, 1] in each image; 0 where nothing changes."""
-    change = (made - image).square().mean(1, keepdim=True)
-    low, high = change.amin((1, 2, 3), keepdim=True), change.amax((1, 2, 3), keepdim=True)
-    return (change - low) / (high - low).clamp_min(1e-8)

@@ -17,10 +17,11 @@ from torch.nn import functional as F
 
 from obverse.explainer import Answer, Explainer, Query
 from obverse.generative import GenerativeModel
-from obverse.latent.inversion import invert, posterior_gap
+from obverse.latent.inversion import Inversion, located
 from obverse.latent.refinement import surely
 from obverse.losses import l1_each
 from obverse.search import minimise
+from obverse.settings import check_least, check_positive, check_share
 
 
 @dataclass(eq=False, kw_only=True)
@@ -38,7 +39,7 @@ class XGEM(Explainer):
         invert_steps: of the search for the latent, where there is no encoder.
 
     Raises:
-        ValueError: a model of other images, or a confidence outside (0, 1).
+        ValueError: a model of other images, or impossible numbers.
     """
 
     name: ClassVar[str] = "xgem"
@@ -52,28 +53,27 @@ class XGEM(Explainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.confidence < 1:
-            raise ValueError(
-                f"confidence: expected a posterior between 0 and 1, got {self.confidence:g}; pass e.g. 0.9"
-            )
+        check_share(self, "confidence")
+        check_least(self, 0, "class_weight")
+        check_least(self, 1, "steps", "invert_steps")
+        check_positive(self, "learning_rate")
 
     def answer(self, query: Query) -> Answer:
         """Return the exemplar of each image; what is decided as asked already stays, beside its own residual."""
         start, end = self._ends(query)
-        stable = self.model.decode(start)
-        residual = l1_each(stable, query.image)
-        gap = posterior_gap(self.classifier, query.image, stable)
         asked = query.asked.view(-1, 1, 1, 1)
         return Answer(
             counterfactual=torch.where(asked, self.model.decode(end), query.image),
-            stable=torch.where(asked, stable, query.image),
-            residual=residual,
-            posterior_gap=gap,
+            stable=torch.where(asked, start.image, query.image),
+            residual=start.residual,
+            posterior_gap=start.posterior_gap,
+            requested=torch.full_like(start.residual, self.confidence),
         )
 
     def frames(self, query: Query, count: int) -> Tensor:
         """Return images on the straight line between the two latents; what is decided as asked already stays."""
-        start, end = self._ends(query)
+        found, end = self._ends(query)
+        start = found.latent
         weight = torch.linspace(0, 1, count, device=start.device).view(1, -1, 1)
         between = start[:, None] * (1 - weight) + end[:, None] * weight
         shown = self.model.decode(between.flatten(0, 1)).view(len(start), count, *query.image.shape[1:])
@@ -84,15 +84,11 @@ class XGEM(Explainer):
         """How `path` gets from end to end."""
         return "a straight line in the latent space"
 
-    def _ends(self, query: Query) -> tuple[Tensor, Tensor]:
-        """Return the latents of the images and of the exemplars, (M, D) both."""
+    def _ends(self, query: Query) -> tuple[Inversion, Tensor]:
+        """Return the latents of the images, and (M, D) those of the exemplars."""
         image, target = query.image, query.target
-        if self.model.has_encoder:
-            start = self.model.encode(image)
-        else:
-            start = invert(
-                self.model, image, classifier=self.classifier, steps=self.invert_steps, seed=query.seed
-            ).latent
+        steps = 0 if self.model.has_encoder else self.invert_steps
+        start = located(self.model, image, self.classifier, steps=steps, seed=query.seed)
 
         def objective(value: Tensor, rows: Tensor) -> Tensor:
             made = self.model.decode(value)
@@ -103,4 +99,4 @@ class XGEM(Explainer):
             sure = surely(self.classifier, self.model.decode(value), target[rows], self.confidence)
             return sure | ~query.asked[rows]
 
-        return start, minimise(objective, start, steps=self.steps, rate=self.learning_rate, done=done).value
+        return start, minimise(objective, start.latent, steps=self.steps, rate=self.learning_rate, done=done).value

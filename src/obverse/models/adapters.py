@@ -32,7 +32,8 @@ class Adapter(GenerativeModel):
         encoder: images, with those pixels, to latents.
         critic: images, with those pixels, to (N,) or (N, 1) opinions, larger for more real.
         critic_outputs: "logits", or "probabilities" where the critic ends in a sigmoid.
-        prior: standard normal noise (N, latent_size) to latents; None takes the noise itself.
+        prior: standard normal noise (N, latent_size) to latents, a module (copied too) or a function; None takes the noise
+            itself.
         name: for messages and the fingerprint.
 
     Raises:
@@ -58,14 +59,15 @@ class Adapter(GenerativeModel):
         self._encoder = copied(encoder, "encoder") if encoder is not None else _if_it_has(generator, "encode")
         self._critic = copied(critic, "critic") if critic is not None else _if_it_has(generator, "criticise")
         self.has_encoder, self.has_critic = self._encoder is not None, self._critic is not None
-        self.critic_outputs, self.prior = critic_outputs, prior
+        self.critic_outputs = critic_outputs
+        self.prior = copied(prior, "prior") if isinstance(prior, nn.Module) else prior
         self._probe()
         self._fingerprint = self.fingerprint  # nothing changes it any more
 
     def modules(self) -> list[nn.Module]:
         """Return the networks, each once."""
-        parts = [self._generator, self._encoder, self._critic]
-        return list(dict.fromkeys(part for part in parts if part is not None))
+        parts = [self._generator, self._encoder, self._critic, self.prior]
+        return list(dict.fromkeys(part for part in parts if isinstance(part, nn.Module)))
 
     def _from_normal(self, normal: Tensor, target: Tensor) -> Tensor:
         return normal if self.prior is None else self.prior(normal)

@@ -55,7 +55,6 @@ class DCGAN(LearnedModel):
 
     name: ClassVar[str] = "gan"
     has_encoder = True
-    has_critic = True
 
     classifier: Classifier | None = field(kw_only=False, default=None)
     latent_size: int = 128
@@ -75,6 +74,7 @@ class DCGAN(LearnedModel):
 
     def __post_init__(self) -> None:
         check_positive(self, "penalty_every")
+        self.has_critic = self.realism > 0  # otherwise nothing trains it
         self.watch(self.classifier)
         self.place(lambda: {
             "generator": Generator(self.image_shape, self.latent_size, width=self.width),

@@ -126,6 +126,19 @@ class PairExplainer(LearnedExplainer):
             way[~stays & (source == first) & (query.target == second)] = index
         return way
 
+    def way_of(self, source: int | str, target: int | str) -> int:
+        """Return which of `ways` leads from one class to another.
+
+        Raises:
+            ValueError: no pair holds these two classes.
+        """
+        way = (self.classifier.index(source), self.classifier.index(target))
+        if way not in self.ways:
+            known = ", ".join(f"{one} - {other}" for one, other in self.pairs)
+            raise ValueError(f"source, target: {self.name} was made for the pairs {known}, got {source!r} and {target!r}; "
+                             "fit one for that pair")  # fmt: skip
+        return self.ways.index(way)
+
     @property
     def _reach(self) -> Tensor:
         """(K, K) bool, whether a way leads from the row's class to the column's."""
