@@ -24,7 +24,7 @@ from obverse.methods import method
 from obverse.metrics.base import Context
 from obverse.metrics.judges import Autoencoders, JudgeSettings, judge
 from obverse.modules import digest_of
-from obverse.settings import restore
+from obverse.settings import adjust, restore
 from obverse.training import History, Trainable, fit, history_of
 
 
@@ -92,8 +92,7 @@ class Workshop:
         train, validation = self.splits["train"], self.splits["validation"]
         folder = _folder(row.method, row.run, train, seed, self.classifier.fingerprint)
         history = _fit(explainer, row, train, validation, folder, seed)
-        for setting, value in (row.after or {}).items():
-            setattr(explainer, setting, value)
+        adjust(explainer, row.after or {})
         return explainer, history
 
     def ready(self, name: str, seed: int) -> bool:

@@ -87,6 +87,14 @@ def test_the_whole_way(trained, folder, tmp_path, capsys):
     assert json.loads((tmp_path / "out" / "result.json").read_text())
     assert (tmp_path / "out" / "0.png").exists()
     assert "dark" in capsys.readouterr().out
+    assert run("explain", trained / "cyce", image, "--set", "width=9") == 1
+    assert "expected a setting of cyce that counts after training (none), got 'width'" in capsys.readouterr().err
+    assert run("explain", trained / "cyce", image, "--set", "width") == 1
+    assert "set: expected NAME=VALUE, got 'width'; pass e.g. refine_steps=30" in capsys.readouterr().err
+    assert run("explain", trained / "cyce", image, "--posterior", 0.3) == 1
+    assert "posterior: expected a target whose posterior it is, and one answer; pass --target" in capsys.readouterr().err
+    assert run("explain", trained / "cyce", image, "--posterior", 0.3, "--target", "light") == 1
+    assert "at: cyce has no knob" in capsys.readouterr().err
     second = ("--second-classifier", trained / "second", "--metrics", "validity", "transfer", "l1")
     assert run("evaluate", trained / "cyce", "--split", "test", "--out", tmp_path / "report.html", *second) == 0
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")

@@ -9,7 +9,7 @@ from torch import nn
 
 from obverse.classifier import Classifier
 from obverse.methods import method
-from obverse.settings import check_choices, named, plain, restore, settings_as_json
+from obverse.settings import adjust, check_choices, check_least, check_share, named, plain, restore, settings_as_json
 
 
 @dataclass(kw_only=True)
@@ -77,3 +77,30 @@ def test_a_type_that_only_a_type_checker_knows_leaves_the_words_unchecked():
         fill: "OnlyForTheChecker" = "grey"  # noqa: F821
 
     check_choices(Own())
+
+
+@dataclass(kw_only=True)
+class Adjusted:
+    name: ClassVar[str] = "it"
+    adjustable: ClassVar[tuple[str, ...]] = ("steps", "share")
+
+    steps: int = 3
+    share: float = 0.5
+    width: int = 4
+
+    def __post_init__(self):
+        check_least(self, 1, "steps")
+        check_share(self, "share")
+
+
+def test_what_counts_after_training_can_be_set_and_is_checked():
+    it = Adjusted()
+    adjust(it, {"steps": 7, "share": 0.25})
+    assert (it.steps, it.share) == (7, 0.25)
+    with pytest.raises(ValueError, match=r"width: expected a setting of it that counts after training \(steps, share\), got"):
+        adjust(it, {"width": 5})
+    with pytest.raises(ValueError, match="steps: expected at least 1 for it, got 0; leave it out for the default"):
+        adjust(it, {"share": 0.1, "steps": 0})
+    with pytest.raises(ValueError, match="share: expected a number between 0 and 1 for it, got 1; leave it out"):
+        adjust(it, {"share": 1.0})
+    assert (it.steps, it.share) == (7, 0.25)

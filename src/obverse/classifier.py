@@ -157,15 +157,14 @@ class Classifier:
         return caught[-1].flatten(1)
 
     def index(self, target: int | str) -> int:
-        """Return the index of a class given by index or name.
+        """Return the index of a class given by index or name; digits that are no name are an index.
 
         Raises:
             ValueError: an unknown class.
         """
-        if isinstance(target, str):
-            if target in self.classes:
-                return self.classes.index(target)
-        elif 0 <= int(target) < len(self.classes):
+        if target in self.classes:
+            return self.classes.index(str(target))
+        if (not isinstance(target, str) or target.isdecimal()) and 0 <= int(target) < len(self.classes):
             return int(target)
         raise ValueError(f"target: expected one of {', '.join(map(repr, self.classes))} or an index below "
                          f"{len(self.classes)}, got {target!r}; the classifier decides no other class")  # fmt: skip

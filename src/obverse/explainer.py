@@ -106,6 +106,7 @@ class Explainer(ABC):
     needs_gradient: ClassVar[bool] = True
     many_answers: ClassVar[bool] = False
     has_knob: ClassVar[bool] = False
+    adjustable: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -224,9 +225,9 @@ class Explainer(ABC):
     def _explain(
         self, image: Tensor, target: Target, answers: int, seed: int, precision: Precision, posterior: float | None
     ) -> Explanation:
-        if answers < 1 or (answers > 1 and not self.many_answers):
-            if answers < 1:
-                raise ValueError(f"answers: expected at least 1, got {answers}; ask for one")
+        if answers < 1:
+            raise ValueError(f"answers: expected at least 1, got {answers}; ask for one")
+        if answers > 1 and not self.many_answers:
             raise NotApplicable(f"answers: {self.name} gives one answer an image, got {answers}; use a method with "
                                 "noise (its many_answers is True)")  # fmt: skip
         image, before = self._before(image)
@@ -304,8 +305,7 @@ def _as_asked(posterior: Tensor, query: Query) -> Tensor:
     """Return (M,) bool, whether the target is decided, or of a posterior that was asked for the right side of one half."""
     if query.posterior is None:
         return posterior.argmax(1) == query.target
-    got = posterior.gather(1, query.target[:, None]).squeeze(1)
-    return (got - 0.5) * (query.posterior - 0.5) >= 0
+    return (posterior.gather(1, query.target[:, None]).squeeze(1) - 0.5) * (query.posterior - 0.5) >= 0
 
 
 @dataclass(eq=False, kw_only=True)

@@ -70,6 +70,27 @@ def check_share(what: Any, *names: str) -> None:
                              "the default")  # fmt: skip
 
 
+def adjust(what: Any, changes: Mapping[str, Any]) -> None:
+    """Set hyperparameters that count when explaining, on an explainer that is trained.
+
+    Args:
+        what: the explainer; its `adjustable` names them.
+        changes: by name.
+
+    Raises:
+        ValueError: one that is not adjustable, or what the explainer itself refuses.
+    """
+    for name in changes:
+        if name not in what.adjustable:
+            known = ", ".join(what.adjustable) or "none"
+            raise ValueError(f"{name}: expected a setting of {what.name} that counts after training ({known}), got {name!r}; "
+                             "fit anew with it")  # fmt: skip
+    if changes:
+        checked = dataclasses.replace(what, **changes)
+        for name in changes:
+            setattr(what, name, getattr(checked, name))
+
+
 def restore(cls: type, settings: dict[str, Any]) -> dict[str, Any]:
     """Turn the JSON form of hyperparameters back into the field values of a dataclass.
 

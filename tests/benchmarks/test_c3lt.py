@@ -82,6 +82,7 @@ def tiny_workshop(folder, monkeypatch, **rows):
 
 
 def test_a_refined_row_and_one_of_few_images_are_trained_like_the_plain_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(method(TINY.method), "adjustable", ("cycle",))
     later = dataclasses.replace(TINY, after={"cycle": 7.0})
     few = dataclasses.replace(TINY, test_count=3)
     workshop = tiny_workshop(tmp_path, monkeypatch, plain=TINY, later=later, few=few)

@@ -68,10 +68,38 @@ def test_a_method_keeps_a_copy_of_its_model(runs, capsys):
     assert "too few to train on samples alone" in capsys.readouterr().err
     assert json.loads((runs / "blind" / "config.json").read_text())["fit"]["data"] is None
     image = next(iter((runs.parent).glob("images*/dark/0.png")))
-    assert run("explain", runs / "c3lt", image, "--out", runs / "out") == 0
+    words = ("explain", runs / "c3lt", image, "--out", runs / "out", "--set", "refine_steps=2", "confidence=0.8")
+    assert run(*words) == 0
+    assert "asked for 80.0%" in json.loads((runs / "out" / "result.json").read_text())["answers"][0]["words"]
+    assert run(*words, "hidden=3") == 1
+    assert "hidden: expected a setting of c3lt that counts after training (refine_steps, " in capsys.readouterr().err
     load_model(runs / "vae").save(runs / "c3lt" / "model")
     with pytest.raises(ValueError, match=r"was trained for another model \(fingerprint"):
         methods.load(runs / "c3lt")
+
+
+@pytest.mark.process
+def test_a_knob_is_asked_for_a_posterior(runs, capsys):
+    words = ("--classifier", runs / "net", "--run-dir", runs / "epe", "--steps", 1, "--preset", "calibrated", "--thin", 1)
+    with pytest.warns(UserWarning, match="fewer than 1 of"):
+        assert run("fit", "exaggeration", *data_of(runs), *words, "--width", 2, "--critic-width", 2) == 0
+    assert methods.load(runs / "epe").divergence == 10
+    image = next(iter((runs.parent).glob("images*/dark/0.png")))
+    asked = ("--target", "dark", "--posterior", 0.3, "--out", runs / "asked")
+    assert run("explain", runs / "epe", image, *asked, "--set", "search=2", "beyond=1") == 0
+    answer = json.loads((runs / "asked" / "result.json").read_text())["answers"][0]
+    assert answer["requested"] == pytest.approx(0.3) and "asked for 30.0% 'dark', got " in answer["words"]
+    assert answer["asked"] is True and answer["represented"] in (True, False)
+
+
+@pytest.mark.process
+def test_the_class_without_pathology_is_said(runs, capsys):
+    small = ("--steps", 1, "--anatomy", 4, "--pathology", 2, "--width", 2, "--critic-width", 2)
+    words = ("--classifier", runs / "net", *small)
+    assert run("fit", "medxgan", *data_of(runs), *words, "--run-dir", runs / "medxgan") == 0
+    assert "medxgan: z2 is 0 for 'dark'; if another class is the one without pathology" in capsys.readouterr().out
+    assert run("fit", "medxgan", *data_of(runs), *words, "--run-dir", runs / "other", "--absent", "1") == 0
+    assert methods.load(runs / "other").model.absent == 1
 
 
 def test_a_search_needs_no_training_but_a_model(runs, capsys):

@@ -190,13 +190,13 @@ def test_images_are_weighed_by_their_bin_and_thin_bins_are_named():
     expected = [(1 - middle) / 2 / 6] * 6 + [middle] + [(1 - middle) / 2 / 5] * 5
     torch.testing.assert_close(weights, torch.tensor(expected, dtype=torch.float64))
     described = explainer.describe()
-    assert described["images a bin"] == {"0 to 0.25": 6, "0.25 to 0.5": 0, "0.5 to 0.75": 1, "0.75 to 1": 5}
-    assert described["thin bins"] == ["0.25 to 0.5", "0.5 to 0.75"]
+    assert described["found"]["images a bin"] == {"0 to 0.25": 6, "0.25 to 0.5": 0, "0.5 to 0.75": 1, "0.75 to 1": 5}
+    assert described["found"]["thin bins"] == ["0.25 to 0.5", "0.5 to 0.75"]
     assert explainer.thin_posteriors == ((0.25, 0.5), (0.5, 0.75))
 
 
 def test_before_training_nothing_is_said_of_bins():
-    assert make().thin_posteriors == () and "thin bins" not in make().describe()
+    assert make().thin_posteriors == () and "found" not in make().describe()
 
 
 def test_with_enough_images_in_every_bin_there_is_no_warning():
@@ -221,7 +221,7 @@ def test_the_run_folder_names_the_thin_bins(tmp_path):
     for path in ("config.json", "best/settings.json"):
         content = read_json(tmp_path / "run" / path)
         what = content.get("what", content)
-        assert what["thin bins"] and sum(what["images a bin"].values()) == 16
+        assert what["found"]["thin bins"] and sum(what["found"]["images a bin"].values()) == 16
 
 
 def test_in_thin_bins_the_critic_judges_realism_alone():
@@ -488,7 +488,7 @@ def test_the_limit_is_that_of_the_best_weights_and_is_saved(tmp_path):
     assert torch.equal(loaded._known.limit, explainer._known.limit)
     assert loaded._known.limit.item() == pytest.approx(answer.residual.quantile(0.9).item(), rel=1e-4)
     assert torch.equal(answer.counterfactual, explainer.explain(image).counterfactual)
-    assert loaded.describe() == explainer.describe() and loaded.describe()["thin bins"] == []
+    assert loaded.describe() == explainer.describe() and loaded.describe()["found"]["thin bins"] == []
 
 
 def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path):
@@ -532,10 +532,40 @@ def test_colour_images_of_odd_sides_and_several_classes_through_a_view():
     assert answer.counterfactual.shape == (5, 3, 10, 13) and answer.attribution.shape == (5, 1, 10, 13)
 
 
-@pytest.mark.parametrize("settings", [{"bins": 1}, {"most": 0.5}, {"generator_every": 0}, {"search": -1}, {"beyond": -1}])
-def test_impossible_settings(settings):
-    with pytest.raises(ValueError, match="bins, most, generator_every, search, beyond: expected at least 2, 1, 1, 0 and 0, got"):
-        make(**settings)
+@pytest.mark.parametrize(("name", "value", "least"), [
+    ("bins", 1, 2), ("most", 0.5, 1), ("generator_every", 0, 1), ("width", 0, 1), ("critic_width", 0, 1), ("search", -1, 0),
+    ("beyond", -1, 0), ("thin", -5, 0), ("decay", -1, 0), ("depth", -1, 0), ("reconstruction", -3, 0),
+])  # fmt: skip
+def test_impossible_settings(name, value, least):
+    with pytest.raises(ValueError, match=f"{name}: expected at least {least} for exaggeration, got {value}"):
+        make(**{name: value})
+
+
+def test_a_posterior_that_is_asked_for_is_judged_as_such(images, monkeypatch):
+    def exact(self, latent, position):
+        wanted = self._probability(position)
+        grey = 0.5 + torch.logit(wanted) / 11  # about what `bright_classifier` gives that posterior
+        return grey.clamp(0, 1).view(-1, 1, 1, 1).expand(-1, *SHAPE)
+
+    monkeypatch.setattr(Exaggeration, "_decode", exact)
+    explainer = make()
+    for asked in (0.3, 0.7):  # of images decided either way
+        answer = explainer.at(images, asked, of="bright")
+        assert answer.asked.all() and answer.valid.all()
+        assert answer.words(0).startswith(f"Valid: asked for {asked:.1%} 'bright', got ")
+    beyond = make(search=0).at(images, 1.0, of="bright")
+    assert beyond.valid.all() and "nothing had to change" not in beyond.words(0)
+
+
+def test_a_run_goes_on_where_an_image_has_changed_its_bin(tmp_path, monkeypatch):
+    data, run = bright_data(16), tmp_path / "run"
+    settings = {"batch_size": 4, "progress": False, "run_dir": run}
+    with pytest.warns(UserWarning, match="fewer than 3"):
+        fit(make(), data, steps=1, **settings)
+    counts = Exaggeration._named
+    monkeypatch.setattr(Exaggeration, "_named", lambda self: {name: count + 1 for name, count in counts(self).items()})
+    with pytest.warns(UserWarning, match="fewer than 3"):
+        assert fit(make(), data, steps=2, existing="resume", **settings).steps == 2
 
 
 def test_the_same_seed_makes_the_same_networks_and_leaves_the_random_state():

@@ -359,10 +359,14 @@ def test_latent_gradients_walk_in_a_medxgan_of_the_same_classifier():
 # ---------------------------------------------------------------------- arguments
 
 
-@pytest.mark.parametrize("name", ["anatomy", "pathology", "restarts", "search_steps", "patience"])
+@pytest.mark.parametrize("name", ["anatomy", "pathology", "restarts", "search_steps", "patience", "width"])
 def test_impossible_numbers(name):
     with pytest.raises(ValueError, match=f"{name}: expected at least 1 for medxgan, got 0"):
         make(**{name: 0})
+    with pytest.raises(ValueError, match="image_weight: expected at least 0 for medxgan, got -1"):
+        make(image_weight=-1)
+    with pytest.raises(ValueError, match="search_rate: expected more than 0 for medxgan, got 0"):
+        make(search_rate=0)
 
 
 @pytest.mark.parametrize("restarts", [0, -1])
@@ -374,5 +378,8 @@ def test_a_search_needs_a_start(restarts):
 def test_an_unknown_absent_class_is_refused_and_a_name_is_kept():
     with pytest.raises(ValueError, match=r"target: expected one of 'dark', 'bright'.*got 'grey'"):
         make(absent="grey")
+    assert make().model.absent == 0 and make().remark.startswith("z2 is 0 for 'dark'; if another class is the one")
+    many = make(three_classes())
+    assert many.absent is None and many.model.absent is None and "every class has a z2 of its own" in many.remark
     explainer = make(absent="bright")
     assert explainer.model.blocks[1] is None and explainer.describe()["hyperparameters"]["absent"] == "bright"

@@ -144,7 +144,7 @@ def _explainer(name: str, arguments: list[str]) -> int:
     kinds |= {"model": ModelOptions} if walks else {}
     description = (kind.__doc__ or name).split("\n")[0]
     if presets := getattr(kind, "presets", None):
-        description += f" --preset NAME takes the paper's settings, for this or another problem: {', '.join(presets)}."
+        description += f" --preset NAME takes other settings, a paper's or such as were measured: {', '.join(presets)}."
     if not issubclass(kind, LearnedExplainer):
         return _untrained(name)
     options = parse(f"fit {name}", description, kinds, arguments)
@@ -152,6 +152,8 @@ def _explainer(name: str, arguments: list[str]) -> int:
     classifier = chosen.load()
     parts = [load_model(options["model"].model)] if walks else []
     explainer = kind(classifier, *parts, seed=options["fit"].seed, **values(options["settings"]))  # type: ignore[call-arg]
+    if remark := getattr(explainer, "remark", ""):
+        print(f"{name}: {remark}")
     data: DataOptions = options["data"]
     train, validation = data.open("train"), data.open("validation")
     if not classifier.view:  # the labels of a view are not the data's

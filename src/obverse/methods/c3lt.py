@@ -98,6 +98,7 @@ class C3LT(PairExplainer):
     """
 
     name: ClassVar[str] = "c3lt"
+    adjustable: ClassVar[tuple[str, ...]] = ("refine_steps", "confidence", "refine_rate", "inversion_steps", "inversion_restarts")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": {
             "hidden": None, "margin": 0.0, "proximity": 0.1, "population": 0.0, "smoothness": 10.0, "entropy": 1.0,

@@ -21,6 +21,7 @@ Deviations:
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, cast
 
@@ -40,6 +41,7 @@ from obverse.modules import networks_from
 from obverse.networks.blocks import in_parts
 from obverse.networks.conditional import ConditionalGenerator, halvings
 from obverse.networks.critics_projection import ProjectionCritic, thermometer
+from obverse.settings import check_least, check_positive
 from obverse.training import Moves
 
 
@@ -104,6 +106,8 @@ class Exaggeration(LearnedExplainer):
 
     name: ClassVar[str] = "exaggeration"
     has_knob: ClassVar[bool] = True
+    adjustable: ClassVar[tuple[str, ...]] = ("search", "beyond")
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"calibrated": {"divergence": 10.0, "search": 6}}
 
     bins: int = 10
     adversarial: float = 1.0
@@ -134,10 +138,11 @@ class Exaggeration(LearnedExplainer):
         if len(classes) != 2:
             raise ValueError(f"classifier: {self.name} explains a choice between 2 classes, got {len(classes)} "
                              f"({', '.join(classes)}); take a view, classifier.against_rest({classes[0]!r})")  # fmt: skip
-        if self.bins < 2 or self.most < 1 or self.generator_every < 1 or min(self.search, self.beyond) < 0:
-            raise ValueError("bins, most, generator_every, search, beyond: expected at least 2, 1, 1, 0 and 0, got "
-                             f"{self.bins}, {self.most:g}, {self.generator_every}, {self.search} and {self.beyond:g}; the "
-                             "defaults are 10, 50, 1, 0 and 0")  # fmt: skip
+        check_least(self, 2, "bins")
+        check_least(self, 1, "most", "generator_every", "width", "critic_width")
+        weights = ("adversarial", "divergence", "reconstruction", "cycle", "cycle_divergence", "latent")
+        check_least(self, 0, *weights, "search", "beyond", "thin", "decay", "depth")
+        check_positive(self, "generator_rate", "critic_rate")
         depth = self.depth or halvings(shape)
         self.networks = networks_from(lambda: {
             "generator": ConditionalGenerator(shape, bins=self.bins, width=self.width, depth=depth),
@@ -275,12 +280,12 @@ class Exaggeration(LearnedExplainer):
         return "a walk along the posterior"
 
     def describe(self) -> dict[str, Any]:
-        """Return method, hyperparameters, classifier, and once it was trained how many images each bin had."""
+        """Return method, hyperparameters, classifier, and once it was trained what was found: how many images each bin had."""
         counts = self._named()
         if not sum(counts.values()):
             return super().describe()
         few = [name for name, count in counts.items() if count < self.thin]
-        return super().describe() | {"images a bin": counts, "thin bins": few}
+        return super().describe() | {"found": {"images a bin": counts, "thin bins": few}}
 
     @property
     def thin_posteriors(self) -> tuple[tuple[float, float], ...]:

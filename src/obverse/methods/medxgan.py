@@ -18,8 +18,9 @@ Deviations:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,7 @@ from obverse.losses import class_loss, energy_distance, fake_loss, real_loss, re
 from obverse.models.anatomy import AnatomyModel
 from obverse.modules import networks_from
 from obverse.networks.dcgan import Generator, Pyramid
+from obverse.settings import check_least, check_positive
 from obverse.training import Moves
 from obverse.translation.domains import decisions
 
@@ -51,7 +53,8 @@ class MedXGAN(LearnedExplainer):
     The stable image is the generator's own of the latents found, so the difference map is of two made images.
 
     Args:
-        absent: the class that has no pathology, by index or name: its z2 is 0. None gives every class a z2.
+        absent: the class that has no pathology, by index or name: its z2 is 0. None gives every class a z2; "auto" is the
+            first of two classes, and None of more.
         anatomy, pathology: how many numbers z1 and z2 (of each class) have; the published ones for brain MRI.
         class_weight: of the classifier's term, eq. 4.
         penalty: weight of the squared gradient norm of the critic at real images.
@@ -74,8 +77,17 @@ class MedXGAN(LearnedExplainer):
 
     name: ClassVar[str] = "medxgan"
     many_answers: ClassVar[bool] = True
+    adjustable: ClassVar[tuple[str, ...]] = (
+        "start", "restarts", "search_steps", "refine_steps", "search_rate", "image_weight", "patience",
+    )  # fmt: skip
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "small": {
+            "start": "encoder", "anatomy": 96, "pathology": 16, "generator_rate": 1e-3, "critic_rate": 1e-3, "rebuild": 3.0,
+            "momentum": (0.5, 0.99), "decay": 0.5, "image_weight": 60.0, "refine_steps": 100,
+        }
+    }  # fmt: skip
 
-    absent: int | str | None = 0
+    absent: str | int | None = "auto"
     anatomy: int = 1000
     pathology: int = 100
     class_weight: float = 1.0
@@ -100,10 +112,12 @@ class MedXGAN(LearnedExplainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("anatomy", "pathology", "restarts", "search_steps", "refine_steps", "patience", "penalty_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1 for {self.name}, got {getattr(self, name)}; leave it out "
-                                 "for the default")  # fmt: skip
+        check_least(self, 1, "anatomy", "pathology", "restarts", "search_steps", "refine_steps", "patience", "penalty_every",
+                    "width", "critic_width")  # fmt: skip
+        check_least(self, 0, "class_weight", "penalty", "rebuild", "decay", "image_weight")
+        check_positive(self, "generator_rate", "critic_rate", "search_rate")
+        if self.absent == "auto" and "auto" not in self.classifier.classes:
+            self.absent = 0 if len(self.classifier.classes) == 2 else None
         shape, absent = self.classifier.image_shape, None if self.absent is None else self.classifier.index(self.absent)
         blocks = len(self.classifier.classes) - (absent is not None)
         size = self.anatomy + blocks * self.pathology
@@ -119,6 +133,14 @@ class MedXGAN(LearnedExplainer):
         self.networks = networks_from(networks, seed=self.seed, device=self.device)
         self.model = AnatomyModel(self.networks, self.classifier, anatomy=self.anatomy, pathology=self.pathology,
                                   absent=absent)  # fmt: skip
+
+    @property
+    def remark(self) -> str:
+        """What a user must know before training: which class has no z2."""
+        if self.model.absent is None:
+            return "every class has a z2 of its own; name a class without pathology in absent"
+        absent = self.classifier.classes[self.model.absent]
+        return f"z2 is 0 for {absent!r}; if another class is the one without pathology, name it in absent"
 
     # ------------------------------------------------------------------ training
 
