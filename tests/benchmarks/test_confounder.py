@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 
-from benchmarks.confounder import CORNER, Corner, figures, flipped, marked
+from benchmarks.confounder import CORNER, Corner, compared, figures, flipped, marked
 from obverse.classifier import Classifier
 from obverse.data.base import MemoryDataset, Sample
+from obverse.explainer import Answer, Explainer
 
 
 def digits(count):
@@ -48,3 +50,44 @@ def test_a_flip_is_a_mark_that_comes_or_goes():
 def test_without_labels_there_is_nothing_to_go_with():
     with pytest.raises(ValueError, match="expected labels, got none; the mark goes with the class"):
         marked(MemoryDataset(Sample(image=torch.zeros(2, 1, 28, 28)), []), (0, 1), seed=0)
+
+
+class Whole(nn.Module):
+    """Decides by the mean brightness, in which the mark has a part."""
+
+    def forward(self, image):
+        return 100 * torch.stack([0.12 - image.mean((1, 2, 3)), image.mean((1, 2, 3)) - 0.12], 1)
+
+
+class Marks(Explainer):
+    """Brightens or darkens the digit until it is decided otherwise, and takes the mark along if it is told to."""
+
+    name = "marks"
+    with_mark = False
+
+    def answer(self, query):
+        image = query.image.clone()
+        image[:, :, 10:18, 12:16] = torch.where(query.target == 1, 1.0, 0.0)[:, None, None, None]
+        image[:, :, 8:20, 14:26] = torch.where(query.target == 1, 1.0, 0.0)[:, None, None, None]
+        if self.with_mark:
+            has = image[:, :, CORNER, CORNER].mean((1, 2, 3)) > 0.25
+            image[:, :, CORNER, CORNER] = torch.where(has, 0.0, 0.8)[:, None, None, None]
+        return Answer(counterfactual=image, stable=query.image)
+
+
+def test_explainers_of_both_classifiers_are_compared_image_by_image():
+    test = marked(digits(40), (0.5, 0.5), seed=0)
+    test[:].image[20:, :, 8:20, 14:26] = 1.0  # half of them bright
+    classifier = Classifier(Whole(), ["3", "8"], (1, 28, 28))
+    judge = Classifier(Corner(), classes=["mark"], image_shape=(1, 28, 28), head="multilabel")
+    biased, unbiased = Marks(classifier), Marks(classifier)
+    biased.with_mark = True
+    found = compared({"biased": biased, "unbiased": unbiased}, test, judge)
+    assert found["images decided alike"] == 1
+    ways = [way for way in found if way.startswith("from ") and found[way]["images"]]
+    assert len(ways) >= 2  # against the image, and against the image remade
+    for way in ways:
+        row = found[way]
+        assert row["flips"]["biased"]["share"] == row["difference"] == 1 and row["flips"]["unbiased"]["share"] == 0
+        assert row["ratio"] is None and row["valid"] == {"biased": 1.0, "unbiased": 1.0}
+    assert {row["metric"] for row in found["all figures"]["biased"]} == {"validity", "confounding", "l1"}

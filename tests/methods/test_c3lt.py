@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from obverse.batches import Step
@@ -13,9 +14,11 @@ from obverse.explanation import NotApplicable
 from obverse.latent.inversion import invert
 from obverse.losses import changes
 from obverse.methods.c3lt import C3LT
+from obverse.models.adapters import BigGAN
 from obverse.training import fit
 from tiny_core import SHAPE, bright_classifier, bright_data
 from tiny_latent import LATENT, Plane, blocks_classifier, levels_data
+from tiny_models import Port
 
 TERMS = ("classification", "proximity", "cycle", "adversarial")
 
@@ -531,6 +534,26 @@ def test_without_an_encoder_latents_are_searched_for(images):
     torch.testing.assert_close(both.explain(images).stable, expected.image, rtol=0, atol=0.51 / 255)
     torch.testing.assert_close(both.explain(images).posterior_gap, expected.posterior_gap)
     assert (both.explain(images).stable - seeing.explain(images).stable).abs().max() > 0.01
+
+
+def test_biggan_from_samples_to_a_saved_explainer(tmp_path):
+    model = BigGAN(Port().eval(), truncation=0.4)
+    mean = [model.decode(model.sample(64, target=k)).mean(0).flatten() for k in (0, 1)]
+    judge = nn.Linear(mean[0].numel(), 2)
+    with torch.no_grad():  # the nearer of the two classes' mean images
+        judge.weight.copy_(50 * torch.stack(mean))
+        judge.bias.copy_(-25 * torch.stack(mean).square().sum(1))
+    classifier = Classifier(nn.Sequential(nn.Flatten(), judge), ["0", "1"], model.image_shape, device="cpu")
+    explainer = C3LT.published(classifier, model, adversarial=0.0, pairs=(("0", "1"),))
+    explainer.inversion_steps = 5
+    fit(explainer, None, steps=2, batch_size=8, progress=False, precision="float32")
+    assert min(explainer.acceptance.values()) > 0.5
+    image = model.decode(model.sample(3, target=0, seed=9))
+    found = explainer.explain(image)
+    assert found.posterior_gap is not None and "own picture of the image is off by" in found.words(0)  # nobody validated
+    explainer.save(tmp_path / "e")
+    again = C3LT.load(tmp_path / "e", classifier, model).explain(image)
+    torch.testing.assert_close(again.counterfactual, found.counterfactual)
 
 
 def test_a_conditional_model_is_searched_from_the_decided_class(images):
