@@ -122,6 +122,12 @@ SECTIONS = (
     Section(title="Brain MRI, tumour or none: the knob of Progressive Exaggeration", tables=("knob-brain",),
             columns=(*KNOB, *columns(("error in thin bins", "knob: mean absolute error, thin bins"))),
             picture="strip-knob-brain.png"),
+    Section(title="Digits 3 and 8: the losses of Progressive Exaggeration, short runs", tables=("knob-ablation",),
+            columns=(*KNOB, *columns(("error in thin bins", "knob: mean absolute error, thin bins")))),
+    Section(title="Brain MRI, tumour or none: medXGAN", tables=("medxgan-brain",), columns=(
+        *SEARCHED, *REBUILT, *REALISM, *columns(("FD, classifier features", "Frechet distance, classifier features"),
+        ("confidence drop", "confidence drop"), ("the same, pixels at random", "confidence drop, random ranking (control)"),
+        ("share of the image in the map", "share of the image in the map")), *SPEED), picture="medxgan-latents.png"),
     Section(title="Generated lesions, 128 and 64 px: CX-GAN and VA-GAN", tables=("lesions", "lesions-64"), columns=(
         *MAPS, *columns(("lesion left", "residual lesion contrast"), ("change outside", "non-resemblance, outside the lesion")),
         Column(head="validity, healthy to diseased", label="validity (Val)", direction="healthy -> diseased"),
@@ -149,7 +155,8 @@ def run(*, quick: bool) -> dict[str, Any]:
 
 def page() -> str:
     """Return the whole page."""
-    return "\n".join([HEAD, *(part(section) for section in SECTIONS), means(), answers(), audits(), searches()])
+    return "\n".join([HEAD, *(part(section) for section in SECTIONS), means(), confounded(), latents(), answers(), audits(),
+                      searches()])  # fmt: skip
 
 
 def part(section: Section) -> str:
@@ -160,6 +167,7 @@ def part(section: Section) -> str:
         lines += [f"`python -m benchmarks {name}`: {about(result)}\n", *grid(section, result), ""]
         lines += [f"- {note}" for note in result["notes"]]
         lines += [f"- FD and kernel distance in the embedding: {note}." for note in embeddings(result)]
+        lines += [f"- {trips(result)}"] if trips(result) else []
         lines += [f"- {said}" for said in SEEN.get(name, ())]
         lines.append("")
     if section.picture:
@@ -185,6 +193,14 @@ def embeddings(result: Mapping[str, Any]) -> list[str]:
     found = {figure["note"]: None for row in result["rows"] for figure in row["figures"]
              if figure["label"] == "Frechet distance, embedding"}  # fmt: skip
     return [note for note in found if note]
+
+
+def trips(result: Mapping[str, Any]) -> str:
+    """Return how far the walks of C3LT are from being each other's inverse."""
+    found = [f"{row['row']} " + ", ".join(f"{value:.2f} ({way})" for way, value in row["round_trip"].items())
+             for row in result["rows"] if "round_trip" in row]  # fmt: skip
+    what = "There and back, h(g(z)) misses z by this share of the way from z to g(z), 0 for true inverses: "
+    return what + "; ".join(found) + "." if found else ""
 
 
 def grid(section: Section, result: Mapping[str, Any]) -> list[str]:
@@ -260,6 +276,65 @@ def means() -> str:
         printed["L1 on [0, 1]"] = printed["L1 on [-1, 1] (C3LT's scale)"] / 2
         lines += [line_of(["C3LT, printed", *(f"{printed[c.label]:.4g}" if c.label in printed else "" for c in AVERAGED)]), ""]
     return "\n".join(lines)
+
+
+def between(share: float, ends: Any) -> str:
+    """Return a figure with its interval."""
+    return f"{share:.3g}" + (f" ({ends[0]:.3g} to {ends[1]:.3g})" if ends else "")
+
+
+def confounded() -> str:
+    """Return how often explanations flip a mark that goes with the class, of a biased and an unbiased classifier."""
+    result = read_json(RESULTS / "confounder.json")
+    lines = ["## A mark that goes with the digit: is the biased classifier found out?\n",
+             f"`python -m benchmarks confounder`: {result['about']}\n",
+             line_of(["", "images", "flips, biased", "flips, unbiased", "difference", "ratio", "valid, biased and unbiased"]),
+             line_of(["---"] * 7)]  # fmt: skip
+    for name, row in result["rows"].items():
+        for way, found in row.items():
+            if way.startswith("from ") and found["images"]:
+                flips = [between(one["share"], one["interval"]) for one in found["flips"].values()]
+                ratio = "" if found["ratio"] is None else f"{found['ratio']:.2f}"
+                valid = ", ".join(f"{found['valid'][kind]:.3f}" for kind in ("biased", "unbiased"))
+                gap = between(found["difference"], found["interval"])
+                lines.append(line_of([f"{name}, {way}", str(found["images"]), *flips, gap, ratio, valid]))
+    alone = ", ".join(f"{kind} {found['decisions that turn with the mark alone']:.3f} (accuracy {found['accuracy']:.3f})"
+                      for kind, found in result["classifiers"].items())  # fmt: skip
+    return "\n".join([*lines, "", f"- Decisions that turn when the mark alone is put on or off: {alone}.",
+                      *(f"- {note}" for note in result["notes"]), *(f"- {said}" for said in SEEN["confounder"]), "",
+                      "![A mark that goes with the digit](../benchmarks/results/confounder.png)\n"])  # fmt: skip
+
+
+def latents() -> str:
+    """Return what medXGAN's latents hold."""
+    result = read_json(RESULTS / "medxgan-latents.json")
+    lines = ["## Brain MRI: medXGAN's latents\n", f"`python -m benchmarks medxgan-latents`: {result['about']}\n"]
+    for part in ("samples", "walks", "latent integrated gradients", "repeated searches"):
+        lines += [f"- {part}, {name}: {said}" for name, said in told(result[part])]
+    found = result["maps"]
+    labels = list(dict.fromkeys(f["label"] for one in found.values() for f in one["figures"] if f["direction"] == "all"))
+    lines += ["", line_of(["map", *labels]), line_of(["---"] * (1 + len(labels)))]
+    for name, one in found.items():
+        cells = {f["label"]: f for f in one["figures"] if f["direction"] == "all"}
+        lines.append(line_of([name, *(between(cells[k]["value"], (cells[k]["low"], cells[k]["high"])) if k in cells else ""
+                                      for k in labels)]))  # fmt: skip
+    printed = ", ".join(f"{name} {value:g}" for name, value in result["paper"].items())
+    return "\n".join([*lines, "", f"- The paper prints: {printed}.",
+                      *(f"- {said}" for said in SEEN["medxgan-latents"]), ""])  # fmt: skip
+
+
+def told(part: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the figures of one part of medXGAN's measurements, name and text; parts within parts are opened."""
+    lines: list[tuple[str, str]] = []
+    for name, value in part.items():
+        if isinstance(value, Mapping) and "value" not in value:
+            lines += [(f"{name}, {inner}", said) for inner, said in told(value)]
+        elif isinstance(value, Mapping):
+            ends = None if value.get("low") is None else (value["low"], value["high"])
+            lines.append((name, "none" if value["value"] is None else f"{between(value['value'], ends)}, n {value['n']}"))
+        else:
+            lines.append((name, ", ".join(f"{v:.3g}" for v in value) if isinstance(value, list) else f"{value:.4g}"))
+    return lines
 
 
 def answers() -> str:
