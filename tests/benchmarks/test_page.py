@@ -23,7 +23,7 @@ def test_every_column_is_of_a_figure_that_there_is(section):
 
 def test_what_was_seen_is_of_tables_on_the_page():
     shown = {name for section in page.SECTIONS for name in section.tables}
-    assert set(SEEN) - {"answers", "audits"} <= shown <= set(TABLES)
+    assert set(SEEN) - {"answers", "audits", "confounder", "medxgan-latents"} <= shown <= set(TABLES)
 
 
 def test_a_cell_holds_value_interval_and_what_the_paper_prints():
@@ -69,3 +69,18 @@ def test_a_row_that_is_declared_otherwise_by_now_has_a_star():
     assert page.current({"table": table.name}, row)
     for changed in ({"row": "gone"}, {"settings": {"method": "identity", "settings": {"x": 1}}}, {"notes": ["only some"]}):
         assert not page.current({"table": table.name}, row | changed)
+
+
+def test_the_way_there_and_back_is_told_of_rows_that_have_one():
+    rows = [{"row": "C3LT", "round_trip": {"4 -> 9": 0.804, "9 -> 4": 0.7}}, {"row": "xGEM"}]
+    assert page.trips({"rows": rows}).endswith("0 for true inverses: C3LT 0.80 (4 -> 9), 0.70 (9 -> 4).")
+    assert page.trips({"rows": rows[1:]}) == ""
+
+
+def test_figures_within_figures_are_told_by_name():
+    part = {"SSIM": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3}, "none": {"value": None, "n": 0}, "images": 4,
+            "residual": [0.012345, 0.2], "all": {"cosine": {"value": 0.25, "low": None, "high": None, "n": 2}}}  # fmt: skip
+    assert page.told(part) == [
+        ("SSIM", "0.5 (0.4 to 0.6), n 3"), ("none", "none"), ("images", "4"), ("residual", "0.0123, 0.2"),
+        ("all, cosine", "0.25, n 2"),
+    ]  # fmt: skip
