@@ -33,6 +33,35 @@ def clip(image: Tensor) -> Tensor:
     return clipped
 
 
+LEAST_SLOPE = 0.1
+
+
+def squash(x: Tensor) -> Tensor:
+    """Return the hyperbolic tangent in float32, with a gradient that brings back what has gone to its ends.
+
+    Where images are black in most places, a plain tangent is soon so far down everywhere that what is bright in some of
+    them, e.g. a small mark, has no gradient left and is never learned. Here a gradient that leads away from the nearer end
+    has a slope of at least `LEAST_SLOPE`.
+    """
+    squashed: Tensor = _Squash.apply(x.float())  # type: ignore[no-untyped-call]
+    return squashed
+
+
+class _Squash(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.tanh()
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        slope = 1 - y * y
+        back = gradient * y > 0  # a step against the gradient leads towards 0
+        return gradient * torch.where(back, slope.clamp_min(LEAST_SLOPE), slope)
+
+
 def memory_format(module: nn.Module) -> torch.memory_format:
     """Return channels_last, the fast layout, unless it would crash this module.
 

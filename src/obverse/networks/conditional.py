@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from obverse.networks.blocks import glorot
+from obverse.networks.blocks import glorot, squash
 
 WIDEST = 16
 """Channels grow from `width` to at most 16 times that, as in the released networks (64 to 1024)."""
@@ -91,7 +91,8 @@ class ConditionalGenerator(nn.Module):
     """E and G of EPE: an encoder that knows no bin, and a generator that is told one in every block.
 
     Deviations from the released networks: the encoder is unconditional, as the paper writes E(x); the stem is a plain
-    convolution, since a norm and a ReLU on pixels would black out all that is darker than the mean; any side length.
+    convolution, since a norm and a ReLU on pixels would black out all that is darker than the mean; the last tangent keeps
+    a gradient where the image is black or white (see `squash`); any side length.
 
     Args:
         image_shape: (C, H, W).
@@ -132,7 +133,7 @@ class ConditionalGenerator(nn.Module):
         for up, size in zip(self.up, self.sizes):
             x = up(x, position, size)
         out: Tensor = self.out(F.relu(self.norm(x)))
-        return (1 + out.float().tanh()) / 2
+        return (1 + squash(out)) / 2
 
     def forward(self, image: Tensor, position: Tensor) -> Tensor:
         """Return eq. 2, G(E(x), c)."""
