@@ -34,5 +34,6 @@ TABLE = Table(
         "The paper's table 6 also has weights of 100 and 1; its faces of 128 px and its recogniser are not at hand.",
         "Expected after the paper: without critic worse Frechet and better closeness; without class term no calibration; "
         "without reconstruction neither closeness nor a small residual.",
+        knob_digits.OLDER,
     ),
 )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from obverse.networks.blocks import Affine, clip, from_blocks, glorot, in_parts, to_blocks
+from obverse.networks.blocks import LEAST_SLOPE, Affine, clip, from_blocks, glorot, in_parts, squash, to_blocks
 
 
 def test_clip_is_a_clamp_in_float32():
@@ -34,6 +34,32 @@ def test_a_pixel_outside_the_range_comes_back():
             (clip(pixel) - goal).square().sum().backward()
             optimizer.step()
         torch.testing.assert_close(clip(pixel.detach()), torch.tensor([goal]), atol=1e-3, rtol=0)
+
+
+def test_the_tangent_keeps_a_slope_for_what_leads_back_and_only_that():
+    x = torch.tensor([-9.0, -9.0, -0.5, -0.5, 0.7, 0.7, 9.0, 9.0], requires_grad=True)
+    ways = torch.tensor([-1.0, 1.0] * 4)  # a step goes against the gradient: up, down
+    y = squash(x)
+    assert torch.equal(y, x.tanh()) and squash(x.detach().bfloat16()).dtype == torch.float32
+    y.backward(ways)
+    plain = 1 - x.detach().tanh() ** 2
+    lifted = torch.tensor([True, False, False, False, False, False, False, True])
+    torch.testing.assert_close(x.grad, ways * torch.where(lifted, torch.full((8,), LEAST_SLOPE), plain))
+
+
+def test_what_is_black_in_half_of_the_images_is_learned():
+    bright = torch.tensor([0.0, 1.0] * 8)
+    found = {}
+    for end in (torch.tanh, squash):
+        weight = torch.tensor([-9.0, 0.0], requires_grad=True)  # black everywhere, as a long training of black images leaves it
+        optimizer = torch.optim.SGD([weight], lr=1.0)
+        for _ in range(400):
+            optimizer.zero_grad()
+            loss = ((1 + end(weight[0] + weight[1] * (2 * bright - 1))) / 2 - bright).abs().mean()
+            loss.backward()
+            optimizer.step()
+        found[end] = float(loss.detach())
+    assert found[squash] < 0.05 < 0.4 < found[torch.tanh]
 
 
 def test_clip_passes_the_gradient_of_bf16_networks():
