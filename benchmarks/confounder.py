@@ -36,7 +36,7 @@ CLASSIFIER = Training(
 )
 ROWS: dict[str, Row] = {
     "EPE": Training(
-        method="exaggeration", settings=EPE.settings, steps=6000, batch_size=32, validate_every=500, max_minutes=40
+        method="exaggeration", settings=EPE.settings, steps=4000, batch_size=32, validate_every=500, max_minutes=40
     ),
     "nearest image": Untrained(method="nearest"),
     "PGD": Untrained(method="pgd", settings={"epsilon": 64 / 255}, test_count=256),
