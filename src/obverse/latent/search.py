@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from obverse.classifier import Classifier
 from obverse.latent.inversion import Inversion, posterior_gap
@@ -26,6 +27,7 @@ class LatentSearch:
         rate: Adam's learning rate.
         image_weight: of the mean squared error on [0, 1] against the class term.
         patience: steps in which the loss must fall by a hundredth, or the search of that image stops.
+        negative: weight of the log loss of the absent class where z2 is taken away (see `negative_term`).
         rows: searches at a time, which bounds memory.
     """
 
@@ -35,6 +37,7 @@ class LatentSearch:
     rate: float
     image_weight: float
     patience: int
+    negative: float = 0.0
     rows: int = 64
 
     def objective(self, latent: Tensor, image: Tensor, posterior: Tensor) -> Tensor:
@@ -42,6 +45,20 @@ class LatentSearch:
         made = self.model.decode(latent)
         divergence = divergence_each(posterior, self.classifier.logits(made))
         return self.image_weight * (made - image).square().flatten(1).mean(1) + divergence  # eq. 5
+
+    def negative_term(self, latent: Tensor, present: Tensor) -> Tensor:
+        """Return (N,) log losses of the absent class for the same anatomies without z2, 0 for images (N,) not `present`.
+
+        Many latents make an image, and eq. 5 does not say which are meant. In training z1 alone is of the absent class
+        (eq. 4); a search that forgets this leaves the evidence in z1, where no change of z2 reaches it.
+        """
+        loss = latent.new_zeros(len(latent))
+        if self.model.absent is None or not bool(present.any()):
+            return loss
+        absent = torch.full((int(present.sum()),), self.model.absent, device=latent.device)
+        without = latent[present] * self.model.allowed(absent)
+        logits = self.classifier.logits(self.model.decode(without)).float()
+        return loss.index_put((present.nonzero().flatten(),), F.cross_entropy(logits, absent, reduction="none"))
 
     def __call__(self, image: Tensor, start: Tensor) -> Inversion:
         """Search for the latents of images, those of classes that the classifier does not decide kept at 0.
@@ -59,8 +76,11 @@ class LatentSearch:
         allowed = self.model.allowed(posterior.argmax(1)).repeat(restarts, 1)
         seen, wanted = image.repeat(restarts, 1, 1, 1), posterior.repeat(restarts, 1)
 
+        present = posterior.argmax(1).repeat(restarts) != self.model.absent
+
         def objective(latent: Tensor, rows: Tensor) -> Tensor:
-            return self.objective(latent, seen[rows], wanted[rows])
+            loss = self.objective(latent, seen[rows], wanted[rows])
+            return loss + self.negative * self.negative_term(latent, present[rows]) if self.negative else loss
 
         found = minimise(
             objective, start.flatten(0, 1), steps=self.steps, rate=self.rate,

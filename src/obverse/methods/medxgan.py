@@ -14,6 +14,9 @@ Deviations:
 - With start="encoder" an encoder learns beside the generator (`rebuild`), so that a search takes a few steps.
 - More than two classes (the paper's next step): z2 has a block for each class, and only the block of one is not 0.
 - The search minimises eq. 5 with Adam and leaves the generator alone; the released code trains it further on each image.
+- The search also holds z1 to what eq. 4 made of it: without z2 it is of the absent class (`negative`). Measured on brain MRI,
+  32 validation images with a tumour: of those found by eq. 5 alone a third is decided negative once z2 is 0, with this term
+  all are, and the error of the image is no larger (0.029, 0.030).
 """
 
 from __future__ import annotations
@@ -72,13 +75,14 @@ class MedXGAN(LearnedExplainer):
         search_rate: Adam's learning rate in the search.
         image_weight: of the mean squared error against the class term in eq. 5; 16 on [0, 1] is 4 on [-1, 1].
         patience: steps in which the loss must fall by a hundredth, or the search of that image stops.
+        negative: weight in the search of the log loss of the absent class for z1 without z2; 0 searches as printed.
         seed: of the initial weights.
     """
 
     name: ClassVar[str] = "medxgan"
     many_answers: ClassVar[bool] = True
     adjustable: ClassVar[tuple[str, ...]] = (
-        "start", "restarts", "search_steps", "refine_steps", "search_rate", "image_weight", "patience",
+        "start", "restarts", "search_steps", "refine_steps", "search_rate", "image_weight", "patience", "negative",
     )  # fmt: skip
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "small": {
@@ -108,13 +112,14 @@ class MedXGAN(LearnedExplainer):
     search_rate: float = 1e-2
     image_weight: float = 16.0
     patience: int = 50
+    negative: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_least(self, 1, "anatomy", "pathology", "restarts", "search_steps", "refine_steps", "patience", "penalty_every",
                     "width", "critic_width")  # fmt: skip
-        check_least(self, 0, "class_weight", "penalty", "rebuild", "decay", "image_weight")
+        check_least(self, 0, "class_weight", "penalty", "rebuild", "decay", "image_weight", "negative")
         check_positive(self, "generator_rate", "critic_rate", "search_rate")
         if self.absent == "auto" and "auto" not in self.classifier.classes:
             self.absent = 0 if len(self.classifier.classes) == 2 else None
@@ -267,7 +272,7 @@ class MedXGAN(LearnedExplainer):
     def _eq5(self, steps: int) -> LatentSearch:
         return LatentSearch(
             model=self.model, classifier=self.classifier, steps=steps, rate=self.search_rate,
-            image_weight=self.image_weight, patience=self.patience,
+            image_weight=self.image_weight, patience=self.patience, negative=self.negative,
         )  # fmt: skip
 
     def _latents(self, query: Query) -> tuple[Inversion, Tensor]:
