@@ -66,6 +66,35 @@ def test_the_loss_is_eq_5():
         assert found[row].item() == pytest.approx(3 * mse + bce - entropy, rel=1e-4, abs=1e-5)
 
 
+def test_without_z2_the_absent_class_is_wanted_where_the_image_has_another():
+    two, latent = model(), torch.randn(4, 8, generator=torch.Generator().manual_seed(3))
+    decided = torch.tensor([1, 0, 1, 1])
+    found = search(two).negative_term(latent, decided)
+    for row in range(4):
+        alone = latent[row : row + 1].clone()
+        alone[:, 6:] = 0
+        loss = -math.log(two._classifier.posterior(two.decode(alone))[0, 0].item())
+        assert found[row].item() == pytest.approx(loss if decided[row] else 0.0, rel=1e-4, abs=1e-6)
+    assert search(two).negative_term(latent, torch.zeros(4, dtype=torch.int64)).tolist() == [0.0] * 4
+
+
+def test_a_search_that_wants_it_leaves_the_evidence_in_z2():
+    two = model()
+    with torch.no_grad():
+        two.modules()[0]["generator"].dense.weight[:, 0] = two.modules()[0]["generator"].dense.weight[:, 6]  # z1 can do it too
+    image = own_images(two)[[1, 3]]
+    start = two.from_normal(torch.zeros(2, 8), torch.tensor([1, 1]))[None]
+    start[:, :, 0] = 4.0  # all the evidence is in z1
+
+    def alone(found):
+        return two._classifier.decide(two.decode(found.latent * two.allowed(torch.tensor([0, 0])))).tolist()
+
+    plain, held = (search(two, steps=200, rate=0.05, negative=weight)(image, start) for weight in (0.0, 1.0))
+    assert two._classifier.decide(plain.image).tolist() == two._classifier.decide(held.image).tolist() == [1, 1]
+    assert alone(plain) == [1, 1] and alone(held) == [0, 0]
+    assert held.residual.max() < plain.residual.max() + 0.02
+
+
 def test_images_are_found_again_and_nothing_but_their_latents_moves():
     two = model()
     image = own_images(two)

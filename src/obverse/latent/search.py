@@ -46,19 +46,19 @@ class LatentSearch:
         divergence = divergence_each(posterior, self.classifier.logits(made))
         return self.image_weight * (made - image).square().flatten(1).mean(1) + divergence  # eq. 5
 
-    def negative_term(self, latent: Tensor, present: Tensor) -> Tensor:
-        """Return (N,) log losses of the absent class for the same anatomies without z2, 0 for images (N,) not `present`.
+    def negative_term(self, latent: Tensor, decided: Tensor) -> Tensor:
+        """Return (N,) log losses of the absent class for the same anatomies without z2, 0 where it is `decided` (N,) anyway.
 
         Many latents make an image, and eq. 5 does not say which are meant. In training z1 alone is of the absent class
         (eq. 4); a search that forgets this leaves the evidence in z1, where no change of z2 reaches it.
         """
         loss = latent.new_zeros(len(latent))
-        if self.model.absent is None or not bool(present.any()):
+        if self.model.absent is None or not bool((decided != self.model.absent).any()):
             return loss
-        absent = torch.full((int(present.sum()),), self.model.absent, device=latent.device)
-        without = latent[present] * self.model.allowed(absent)
-        logits = self.classifier.logits(self.model.decode(without)).float()
-        return loss.index_put((present.nonzero().flatten(),), F.cross_entropy(logits, absent, reduction="none"))
+        rows = (decided != self.model.absent).nonzero().flatten()
+        absent = torch.full_like(rows, self.model.absent)
+        logits = self.classifier.logits(self.model.decode(latent[rows] * self.model.allowed(absent))).float()
+        return loss.index_put((rows,), F.cross_entropy(logits, absent, reduction="none"))
 
     def __call__(self, image: Tensor, start: Tensor) -> Inversion:
         """Search for the latents of images, those of classes that the classifier does not decide kept at 0.
@@ -76,11 +76,11 @@ class LatentSearch:
         allowed = self.model.allowed(posterior.argmax(1)).repeat(restarts, 1)
         seen, wanted = image.repeat(restarts, 1, 1, 1), posterior.repeat(restarts, 1)
 
-        present = posterior.argmax(1).repeat(restarts) != self.model.absent
+        decided = posterior.argmax(1).repeat(restarts)
 
         def objective(latent: Tensor, rows: Tensor) -> Tensor:
             loss = self.objective(latent, seen[rows], wanted[rows])
-            return loss + self.negative * self.negative_term(latent, present[rows]) if self.negative else loss
+            return loss + self.negative * self.negative_term(latent, decided[rows]) if self.negative else loss
 
         found = minimise(
             objective, start.flatten(0, 1), steps=self.steps, rate=self.rate,
