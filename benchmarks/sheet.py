@@ -50,7 +50,7 @@ def run(*, quick: bool) -> dict[str, Any]:
         sys.stdout.write(f"{table.name}: {', '.join(answers)}\n")
         if not quick:
             sheet(answers, sample.mask).savefig(RESULTS / f"sheet-{table.name}.png", dpi=80)
-            for explainer in [one for one in explainers.values() if one.has_knob][:1]:
+            for explainer in [one for one in explainers.values() if one.has_knob][-1:]:  # the one that searches most
                 strip(explainer, sample.image).savefig(RESULTS / f"strip-{table.name}.png", dpi=80)
     if walked and not quick:
         pairs(walked).savefig(RESULTS / "sheet-c3lt.png", dpi=80)
