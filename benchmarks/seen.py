@@ -92,7 +92,8 @@ SEEN: dict[str, tuple[str, ...]] = {
         "image is blurred, and small tumours are lost in it; the walk to the negative realisation brightens the skull's base and "
         "sharpens folds, and leaves a large tumour where it is. Made images have a fine chequerboard.",
         "The kernel distance to real images is below that between the classes in the classifier's features, and not in the "
-        "embedding. Repeated searches agree less than the paper's: after 500 steps hardly any has settled.",
+        "embedding. A first measurement of repeated searches, with a rate of 0.02 and 500 steps, gave a cosine of 0.786 and an "
+        "SSIM of 0.815, since hardly any had settled; a rate of 0.1 was then chosen on 8 validation images.",
         "At equal area the order is integrated gradients, latent integrated gradients, difference map, random, Grad-CAM; latent "
         "integrated gradients mark two thirds of the pixels that integrated gradients mark (in the paper a fifth).",
     ),
