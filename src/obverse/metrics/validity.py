@@ -136,6 +136,11 @@ class _Judged(ImageMetric):
 
     judge: Classifier | None = field(default=None, repr=False)
 
+    question: ClassVar[str] = QUESTION
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    share: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"counterfactual", "second_classifier"})
+
     def prepare(self, context: Context) -> Self:
         """Take the second classifier."""
         return dataclasses.replace(self, judge=context.second_classifier)
@@ -147,13 +152,9 @@ class Transfer(_Judged):
 
     name: ClassVar[str] = "transfer"
     title: ClassVar[str] = "transfer to a second classifier"
-    question: ClassVar[str] = QUESTION
     better: ClassVar[Better] = "higher"
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     formula: ClassVar[str] = "mean of [argmax f2(x') = target] over valid answers to images with argmax f2(x) = source"
     source: ClassVar[str] = "obverse, after what SyCE's released digit models showed"
-    share: ClassVar[bool] = True
-    needs: ClassVar[frozenset[str]] = frozenset({"counterfactual", "second_classifier"})
     about: ClassVar[str] = (
         "Tells counterfactuals, which change what both classifiers look at, from adversarial noise, which fools one. "
         "Cannot tell whether a disagreement is the explainer's fault or the first classifier's own quirk, which a "
@@ -176,13 +177,9 @@ class TransferAccA(_Judged):
 
     name: ClassVar[str] = "transfer_acc_a"
     title: ClassVar[str] = "transfer acc_a, decision kept for a second classifier"
-    question: ClassVar[str] = QUESTION
     better: ClassVar[Better] = "lower"
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     formula: ClassVar[str] = "mean of [argmax f2(x_a) = argmax f(x)]"
     source: ClassVar[str] = "SyCE table 1a (acc_a), with another classifier as judge"
-    share: ClassVar[bool] = True
-    needs: ClassVar[frozenset[str]] = frozenset({"counterfactual", "second_classifier"})
     about: ClassVar[str] = (
         "Over all answers, valid or not, so it compares with acc_a. Includes the share on which the two classifiers "
         "disagree anyway."
@@ -199,13 +196,9 @@ class TransferValidity(_Judged):
 
     name: ClassVar[str] = "transfer_validity"
     title: ClassVar[str] = "validity for a second classifier"
-    question: ClassVar[str] = QUESTION
     better: ClassVar[Better] = "higher"
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     formula: ClassVar[str] = "mean of [argmax f2(x') = target]"
     source: ClassVar[str] = "obverse, after C3LT's rigged classifier (supplement D)"
-    share: ClassVar[bool] = True
-    needs: ClassVar[frozenset[str]] = frozenset({"counterfactual", "second_classifier"})
     about: ClassVar[str] = (
         "Over all answers, valid or not: tells whether an honest classifier recognises what one that was trained on "
         "wrong labels could not. With two classes it is 1 - transfer acc_a."
