@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.table import Paper, Table
-from benchmarks.tables.c3lt_mnist import ABLATION, METRICS, NOTES, PAIRS, short
+from benchmarks.tables.c3lt_mnist import ABLATION, METRICS, NOTES, OLDER, OLDER_NOTES, PAIRS, short
 from benchmarks.tables.syce_digits import LENET
 
 OFF = {
@@ -24,14 +24,14 @@ def table(first: str, second: str) -> Table:
         data=f"mnist:{first},{second}",
         classifier=LENET,
         second_classifier=LENET,
-        rows={name: short(settings) for name, settings in OFF.items()},
+        rows={name: short({**OLDER, **settings}) for name, settings in OFF.items()},
         metrics=METRICS,
         paper=tuple(
             Paper(paper="c3lt", table="table_5_ablation_mnist", row=row, column=column, metric=label, scale=scale)
             for row in tuple(OFF)[:4]
             for label, (column, scale) in ABLATION.items()
         ),
-        notes=NOTES,
+        notes=(*NOTES, *OLDER_NOTES),
     )
 
 

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from obverse.batches import Step
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, MemoryDataset
-from obverse.explanation import NotApplicable
+from obverse.explanation import NotApplicable, as_saved
 from obverse.latent.inversion import invert
+from obverse.latent.pixels import changed
 from obverse.losses import changes
 from obverse.methods.c3lt import C3LT
 from obverse.models.adapters import BigGAN
@@ -23,8 +24,8 @@ from tiny_models import Port
 TERMS = ("classification", "proximity", "cycle", "adversarial")
 
 
-PUBLISHED = {"hidden": None, "margin": 0.0, "proximity": 0.1, "population": 0.0, "smoothness": 10.0, "entropy": 1.0,
-             "learning_rate": 1e-3, "halvings": 7}  # fmt: skip
+PUBLISHED = {"hidden": None, "classification": 1.0, "margin": 0.0, "proximity": 0.1, "population": 0.0, "smoothness": 10.0, "entropy": 1.0,
+             "cycle": 0.1, "own_pixels": 0.0, "learning_rate": 1e-3, "halvings": 7}  # fmt: skip
 
 
 def make(classifier=None, model=None, perception=None, **settings) -> C3LT:
@@ -137,19 +138,20 @@ def test_the_class_term_lets_go_at_the_margin():
     assert explainer.class_term(sure, torch.tensor([0, 1])) == 0 and make().class_term(sure, torch.tensor([0, 1])) > 0
 
 
-def test_the_population_is_the_energy_distance_to_the_targets_latents():
+def test_the_population_is_the_energy_distance_to_the_targets_images():
     explainer = make(population=2.0)
     losses = play(explainer, batch())
     assert list(losses) == ["classification", "proximity", "population", "cycle", "adversarial"]
-    x, y = explainer.model.encode(batch().image).chunk(2)
+    images = batch().image
+    x, y = explainer.model.encode(images).chunk(2)
 
     def apart(one, other):
         return float((one - other).square().mean().sqrt())
 
     expected = 0.0
     with torch.no_grad():
-        for walk, start, goal in zip(explainer._walks, (x, y), (y, x), strict=True):
-            end = walk(start)
+        for walk, start, goal in zip(explainer._walks, (x, y), images.flip(0).chunk(2), strict=True):
+            end = explainer.model.decode(walk(start))
             between = mean(apart(a, b) for a in end for b in goal)
             expected += 2 * between - apart(*end) - apart(*goal)  # two rows each
     assert losses["population"].item() == pytest.approx(2.0 * expected / 2, rel=1e-4)
@@ -159,8 +161,40 @@ def test_the_population_is_the_energy_distance_to_the_targets_latents():
 def test_ours_starts_where_the_image_is(images):
     explainer = C3LT(blocks_classifier(), Plane())
     explanation = explainer.explain(images)
-    assert torch.equal(explanation.counterfactual, explanation.stable)
+    assert torch.equal(explanation.counterfactual, as_saved(images)) and explanation.stable is None
+    assert explanation.residual.min() > 0.01  # what the model makes of it is another image
     assert (explainer.margin, explainer.proximity, explainer._walks[0].layers[0].out_features) == (7, 15, 512)
+
+
+def test_pixels_stay_where_the_models_picture_does(images):
+    explainer = make(own_pixels=0.5, steps=2)
+    found, frames = explainer.explain(images), explainer.path(images, frames=3)
+    model, places = explainer.model, explainer.walk(explainer.model.encode(images[::2]), "dark", "bright")
+    start = model.decode(places[:, 0])
+    for index in range(3):
+        expected = changed(images[::2], start, model.decode(places[:, index]), 0.5)
+        torch.testing.assert_close(frames[::2, index], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.counterfactual, frames[:, -1], rtol=0, atol=0.51 / 255)
+    torch.testing.assert_close(frames[:, 0], images)
+    assert (found.counterfactual - make(steps=2).explain(images).counterfactual).abs().max() > 0.01
+    refined = make(own_pixels=0.1, refine_steps=80, confidence=0.8).explain(images)
+    assert (refined.posterior_after.amax(1) >= 0.8).all() and refined.valid.all()
+
+
+def test_trained_with_its_own_pixels_the_terms_are_of_the_image_shown():
+    explainer, (x, y) = make(own_pixels=0.5), batch().image.chunk(2)
+    plain, own = play(make(), batch()), play(explainer, batch())
+    walked = []
+    with torch.no_grad():
+        for image, walk in zip((x, y), explainer._walks, strict=True):
+            z = explainer.model.encode(image)
+            walked.append(changed(image, explainer.model.decode(z), explainer.model.decode(walk(z)), 0.5))
+    posterior = explainer.classifier.posterior(torch.cat(walked))
+    expected = mean(-math.log(row[target]) for row, target in zip(posterior.tolist(), (1, 1, 0, 0), strict=True))
+    assert own["classification"].item() == pytest.approx(expected, rel=1e-4)
+    near = mean(equation_5(image, made) for image, made in zip((x, y), walked, strict=True))
+    assert own["proximity"].item() == pytest.approx(0.1 * near, rel=1e-4)
+    assert own["cycle"].item() == pytest.approx(plain["cycle"].item()) and own["adversarial"] != plain["adversarial"]
 
 
 def test_the_weights_are_the_papers():

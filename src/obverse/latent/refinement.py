@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ def refine(
     steps: int,
     rate: float = 0.05,
     proximity: float = 0.1,
+    shown: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Minimum:
     """Move each latent until its image, as it would be saved, is decided `target` with at least this posterior.
 
@@ -50,6 +52,7 @@ def refine(
         rate: Adam's.
         proximity: weight of the mean absolute distance to `image`, against the cross entropy of the target; a large one
             can keep the target out of reach.
+        shown: (pictures of the model, rows) to the images that are judged, None for these pictures.
 
     Raises:
         ValueError: a posterior outside (0, 1).
@@ -60,7 +63,8 @@ def refine(
 
     # the norm is taken inside: projecting after each step would undo what Adam, which scales every number for itself, does
     def images(value: Tensor, rows: Tensor) -> Tensor:
-        return model.decode(to_norm(value, norm[rows]))
+        made = model.decode(to_norm(value, norm[rows]))
+        return made if shown is None else shown(made, rows)
 
     def objective(value: Tensor, rows: Tensor) -> Tensor:
         made = images(value, rows)

@@ -10,14 +10,13 @@ Deviations:
 - The mask of eq. 5 is the squared change, scaled to [0, 1] in each image, as released, where it is printed as the
   absolute change. Where nothing changes it is 0 (released: 0 / 0).
 - Eq. 4 is the mean of max(0, margin - log-odds of the target) unless `margin` is 0: a cross entropy lets the hardest images
-  go undecided for the sake of the others' proximity. Measured on 4 and 9, 2,358 validation images: validity 0.9966 and COUT
-  0.938 with the cross entropy (proximity 5), 0.9987 and 0.954 with a margin of 5 (20), at a smaller L1 (0.026, 0.024).
+  go undecided for the sake of the others' proximity.
 - `population` holds the counterfactuals of a class together to its images, as a set: the unconditional critic of eq. 7 cannot
-  tell whether a 9 is one that is written. Measured on the same images after 800 steps, margin 7: the Frechet distance falls
-  from 2.35 to 0.86 with a weight of 20, at an L1 of 0.038 instead of 0.032. With it and the cycle's weight of 0.1, g and h are
-  no near-inverses: the way there and back misses by 0.7 to 0.97 of the way, instead of by 0.21 to 0.30.
-- Proximity weighs far more and its mask far less, walks are four times as wide between their layers, and the rate falls less
-  (published: see `C3LT.published`).
+  tell whether a 9 is one that is written. Beside it the cycle needs a weight far above 0.1 for g and h to be near-inverses.
+- Proximity and cycle weigh far more, the mask far less, walks are four times as wide between their layers, and the rate falls
+  less (published: see `C3LT.published`).
+- The image's own pixels stay where the walk does not change the model's picture (`own_pixels`, see `latent.pixels`), in
+  training too: what the model cannot draw is no change. Published: the model's picture alone.
 - Eq. 7 is minimised in its usual form, -log D, as released; log(1 - D), as printed, has no gradient where D is sure.
 - Domains are what the classifier decides, on images and on samples; the paper takes images by label (domains="label").
 """
@@ -41,12 +40,13 @@ from obverse.generative import GenerativeModel
 from obverse.known import Known
 from obverse.latent.inversion import Inversion, located
 from obverse.latent.perception import Perception
+from obverse.latent.pixels import changed
 from obverse.latent.refinement import refine
 from obverse.latent.rejection import draw
 from obverse.losses import changes, class_loss, energy_distance, margin_loss, mask_entropy, mask_smoothness, real_loss
 from obverse.modules import networks_from
 from obverse.networks.walk import Step as Kind
-from obverse.networks.walk import Walk, to_norm
+from obverse.networks.walk import Walk, along, walked
 from obverse.settings import check_least, check_positive, check_share
 from obverse.training import Moves
 from obverse.translation.domains import Domains
@@ -75,10 +75,12 @@ class C3LT(PairExplainer):
         proximity: weight of the distance to the image (eq. 5).
         cycle: weight of the way back (eq. 6).
         adversarial: weight of the critic's opinion (eq. 7).
-        population: weight of the energy distance between the latents where walks end and those of the target's class; it needs
-            at least two images of each class in a batch.
+        population: weight of the energy distance between counterfactuals and images of the target's class; it needs at least
+            two images of each class in a batch.
         smoothness: of the change, against a weight of 1 for its L1 norm in eq. 5.
         entropy: of the change, likewise.
+        own_pixels: change of the model's picture, in [0, 1], from which on a pixel of the answer is the model's alone, and below
+            which it is in proportion the image's own; 0 is the model's picture, as published.
         layers: of the perception; None takes the last convolution at each size of feature map (see `Perception`). Where the
             classifier under explanation has none, the cycle compares images and latents only.
         learning_rate: Adam's.
@@ -99,11 +101,13 @@ class C3LT(PairExplainer):
     """
 
     name: ClassVar[str] = "c3lt"
-    adjustable: ClassVar[tuple[str, ...]] = ("refine_steps", "confidence", "refine_rate", "inversion_steps", "inversion_restarts")
+    adjustable: ClassVar[tuple[str, ...]] = (
+        "own_pixels", "refine_steps", "confidence", "refine_rate", "inversion_steps", "inversion_restarts",
+    )  # fmt: skip
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": {
-            "hidden": None, "margin": 0.0, "proximity": 0.1, "population": 0.0, "smoothness": 10.0, "entropy": 1.0,
-            "learning_rate": 1e-3, "halvings": 7,
+            "hidden": None, "classification": 1.0, "margin": 0.0, "proximity": 0.1, "cycle": 0.1, "population": 0.0,
+            "smoothness": 10.0, "entropy": 1.0, "own_pixels": 0.0, "learning_rate": 1e-3, "halvings": 7,
         }
     }  # fmt: skip
 
@@ -112,14 +116,15 @@ class C3LT(PairExplainer):
     steps: int = 1
     step: Kind = "residual"
     hidden: int | None = 512
-    classification: float = 1.0
-    margin: float = 7.0
-    proximity: float = 15.0
-    cycle: float = 0.1
+    classification: float = 2.0
+    margin: float = 5.0
+    proximity: float = 30.0
+    cycle: float = 5.0
     adversarial: float = 0.001
-    population: float = 15.0
+    population: float = 50.0
     smoothness: float = 0.5
     entropy: float = 0.1
+    own_pixels: float = 0.3
     layers: tuple[str, ...] | None = None
     learning_rate: float = 2e-3
     halvings: int = 3
@@ -188,12 +193,15 @@ class C3LT(PairExplainer):
         losses: dict[str, Tensor] = {}
         back = torch.empty(0)
         if self.cycle or self.adversarial:
-            # a pair's directions are side by side: the way back is the neighbour's
-            order = [index ^ 1 for index in range(len(walks))]
+            order = [index ^ 1 for index in range(len(walks))]  # a pair's directions are neighbours
             back = torch.cat([walks[other](rows) for other, rows in zip(order, ended.chunk(len(walks)))])  # h^n(g^n(z_x))
             made, cycled = self.model.decode(torch.cat([ended, back])).chunk(2)
         else:
             made = cycled = self.model.decode(ended)
+        if self.own_pixels:
+            with torch.no_grad():
+                start = self.model.decode(z)
+            made = changed(x, start, made, self.own_pixels)
         if self.classification:
             target = torch.tensor([target for _, target in self.ways], device=x.device)
             wanted = target.repeat_interleave(len(x) // len(walks))
@@ -201,7 +209,7 @@ class C3LT(PairExplainer):
         if self.proximity:
             losses["proximity"] = self.proximity * self.proximity_loss(x, made)
         if self.population:
-            losses["population"] = self.population * self.population_loss(ended, [of_class[target][1] for _, target in self.ways])
+            losses["population"] = self.population * self.population_loss(made, [of_class[target][0] for _, target in self.ways])
         if self.cycle:
             losses["cycle"] = self.cycle * self.cycle_loss(x, cycled, z, back)
         if self.adversarial:
@@ -220,9 +228,9 @@ class C3LT(PairExplainer):
         total = total + self.entropy * mask_entropy(mask) + self.smoothness * mask_smoothness(mask)  # eq. 5
         return total / (1 + self.entropy + self.smoothness)
 
-    def population_loss(self, ended: Tensor, latents: list[Tensor]) -> Tensor:
-        """Return the energy distance of where each walk ends to the latents of its target's class, their mean."""
-        pairs = zip(ended.chunk(len(latents)), latents)
+    def population_loss(self, made: Tensor, images: list[Tensor]) -> Tensor:
+        """Return the energy distance of each direction's counterfactuals to the images of its target's class, their mean."""
+        pairs = zip(made.chunk(len(images)), images)
         return torch.stack([energy_distance(one, other) for one, other in pairs]).mean()
 
     def cycle_loss(self, image: Tensor, cycled: Tensor, latent: Tensor, back: Tensor) -> Tensor:
@@ -240,13 +248,16 @@ class C3LT(PairExplainer):
     # ------------------------------------------------------------------ answers
 
     def answer(self, query: Query) -> Answer:
-        """Return x' = G(g^n(z_x)) with z_x = E(x), or found by search (section 3.3), and G(z_x) as the stable image."""
+        """Return x' = G(g^n(z_x)) with z_x = E(x), or found by search (section 3.3).
+
+        The stable image is G(z_x), or none where the image's own pixels stay.
+        """
         way, start, places = self._places(query)
-        made = self.model.decode(places[:, -1])
+        made = changed(query.image, start.image, self.model.decode(places[:, -1]), self.own_pixels)
         stays = (way < 0).view(-1, 1, 1, 1)  # asked for what is decided already: the image stays
         return Answer(
             counterfactual=torch.where(stays, query.image, made),
-            stable=torch.where(stays, query.image, start.image),
+            stable=None if self.own_pixels else torch.where(stays, query.image, start.image),
             residual=start.residual,
             represented=self._known.represented(start.residual),
             posterior_gap=start.posterior_gap,
@@ -270,19 +281,15 @@ class C3LT(PairExplainer):
             self.refine_steps = steps
 
     def frames(self, query: Query, count: int) -> Tensor:
-        """Return the walk from G(z_x) to x', each frame an image of the model.
+        """Return the walk from G(z_x), or the image where its own pixels stay, to x'.
 
         With n + 1 frames these are the start and the n steps; with others the latents between two steps are straight lines.
         A refined answer is one step more.
         """
-        way, _, places = self._places(query)
-        at = torch.linspace(0, places.shape[1] - 1, count, device=places.device)
-        low = at.floor().long().clamp_max(places.shape[1] - 2)
-        share = (at - low).view(1, -1, 1)
-        between = places[:, low] * (1 - share) + places[:, low + 1] * share
-        if self.step == "residual":
-            between = to_norm(between.flatten(0, 1), places[:, :1].norm(dim=2).expand(-1, count).reshape(-1, 1))
-        shown = self.model.decode(between.view(-1, places.shape[2])).view(len(places), count, *query.image.shape[1:])
+        way, start, places = self._places(query)
+        made = self.model.decode(along(places, count, keep_norm=self.step == "residual").flatten(0, 1))
+        image, own = (part.repeat_interleave(count, 0) for part in (query.image, start.image))
+        shown = changed(image, own, made, self.own_pixels).view(len(places), count, *query.image.shape[1:])
         return torch.where((way < 0).view(-1, 1, 1, 1, 1), query.image[:, None], shown)
 
     @property
@@ -357,29 +364,22 @@ class C3LT(PairExplainer):
             total.add_(more.to(self.device))
         return drawn.image, drawn.latent
 
-    def _walked(self, way: Tensor, latent: Tensor) -> Tensor:
-        """Return (M, n + 1, D): each row's walk; rows without one stay where they are."""
-        places = latent[:, None].repeat(1, self.steps + 1, 1)
-        for index, walk in enumerate(self._walks):
-            rows = way == index
-            if bool(rows.any()):
-                places[rows] = walk.path(latent[rows])
-        return places
-
-    def _refined(self, query: Query, way: Tensor, latent: Tensor) -> Tensor:
+    def _refined(self, query: Query, way: Tensor, latent: Tensor, start: Tensor) -> Tensor:
         rows = (way >= 0).nonzero().flatten()
+        image, stable = query.image[rows], start[rows]
         found = refine(
-            self.model, self.classifier, latent[rows], query.image[rows], query.target[rows], posterior=self.confidence,
+            self.model, self.classifier, latent[rows], image, query.target[rows], posterior=self.confidence,
             steps=self.refine_steps, rate=self.refine_rate,
+            shown=lambda made, these: changed(image[these], stable[these], made, self.own_pixels),
         )  # fmt: skip
         return latent.index_copy(0, rows, found.value)
 
     def _places(self, query: Query) -> tuple[Tensor, Inversion, Tensor]:
         """Return the ways (M,), the start, and (M, P, D): z_x, the n steps and, if answers are refined, where that ends."""
         way, start = self.way(query), self._start(query.image, query.seed)
-        places = self._walked(way, start.latent)
+        places = walked(self._walks, way, start.latent)
         if self.refine_steps:
-            places = torch.cat([places, self._refined(query, way, places[:, -1])[:, None]], 1)
+            places = torch.cat([places, self._refined(query, way, places[:, -1], start.image)[:, None]], 1)
         return way, start, places
 
     def _start(self, image: Tensor, seed: int) -> Inversion:
@@ -387,7 +387,7 @@ class C3LT(PairExplainer):
 
     def _check(self) -> None:
         weights = ("classification", "proximity", "cycle", "adversarial", "population")
-        check_least(self, 0, *weights, "margin", "smoothness", "entropy", "halvings", "refine_steps")
+        check_least(self, 0, *weights, "margin", "smoothness", "entropy", "halvings", "own_pixels", "refine_steps")
         check_least(self, 1, "steps", "inversion_restarts")
         check_positive(self, "learning_rate", "refine_rate")
         check_share(self, "least_acceptance", "confidence")

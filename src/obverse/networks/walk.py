@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -58,3 +59,24 @@ def to_norm(latent: Tensor, norm: Tensor) -> Tensor:
     """Return (N, D) latents scaled to (N, 1) norms."""
     scaled: Tensor = latent * (norm / latent.norm(dim=1, keepdim=True).clamp_min(1e-8))
     return scaled
+
+
+def walked(walks: Sequence[Walk], way: Tensor, latent: Tensor) -> Tensor:
+    """Return (N, n + 1, D), start and steps of each latent's walk, the one that `way` (N,) names; below 0 it stays there."""
+    places = latent[:, None].repeat(1, walks[0].steps + 1, 1)
+    for index, walk in enumerate(walks):
+        rows = way == index
+        if bool(rows.any()):
+            places[rows] = walk.path(latent[rows])
+    return places
+
+
+def along(places: Tensor, count: int, *, keep_norm: bool) -> Tensor:
+    """Return (N, count, D) at equal distances along the lines through (N, P, D) places, at the norm of the first if wanted."""
+    at = torch.linspace(0, places.shape[1] - 1, count, device=places.device)
+    low = at.floor().long().clamp_max(places.shape[1] - 2)
+    share = (at - low).view(1, -1, 1)
+    between = places[:, low] * (1 - share) + places[:, low + 1] * share
+    if keep_norm:
+        between = to_norm(between.flatten(0, 1), places[:, :1].norm(dim=2).expand(-1, count).reshape(-1, 1)).view_as(between)
+    return between
