@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks.runner import of_classes
 from benchmarks.table import Training
-from benchmarks.tables import TABLES, c3lt_ablation, c3lt_mnist, c3lt_rigged
+from benchmarks.tables import TABLES, c3lt_ablation, c3lt_fashion, c3lt_mnist, c3lt_rigged
 from benchmarks.training import Workshop, weights
 from obverse.baselines import BASELINES, baseline
 from obverse.checkpoint import read_json, write_json
@@ -66,8 +66,15 @@ def test_each_row_of_the_ablation_adds_one_term():
     for table in c3lt_ablation.TABLES:
         on = [[name for name in weights if (defaults | dict(row.settings))[name]] for row in table.rows.values()]
         assert on == [list(weights[:count]) for count in (1, 2, 3, 4, 5)]
-        full = c3lt_mnist.TABLES[c3lt_ablation.TABLES.index(table)]
-        assert table.rows["all, and the population"] == full.rows["C3LT, 10 minutes"]  # the same network, from the cache
+        assert table.rows["all, and the population"] == c3lt_mnist.short(c3lt_mnist.OLDER)
+
+
+@pytest.mark.parametrize("table", [*c3lt_mnist.TABLES, *c3lt_fashion.TABLES], ids=lambda table: table.name)
+def test_a_pair_measured_anew_has_the_defaults_and_the_others_say_that_theirs_are_older(table):
+    anew = table.name[-2:] in c3lt_mnist.ANEW
+    assert dict(table.rows["C3LT"].settings) == ({} if anew else c3lt_mnist.OLDER)
+    assert any("those of before" in note for note in table.notes) != anew
+    assert dict(table.rows["C3LT, 10 minutes, as published"].settings) == C3LT.preset_settings("published")
 
 
 TINY = Training(method="syce", settings={"width": 4, "critic_width": 3, "critic_levels": 2}, steps=1, batch_size=4,
