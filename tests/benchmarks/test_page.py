@@ -46,6 +46,19 @@ def test_means_are_over_three_pairs():
     assert "| C3LT, printed | 1 |  | 0.058 | 0.906 |" in page.means()
 
 
+def test_rows_of_different_settings_have_no_mean(monkeypatch):
+    def changed(path):
+        result = read_json(path)
+        for row in result["rows"]:
+            if row["row"] == "xGEM" and path.stem == page.C3LT[1][2]:
+                row["settings"] = {**row["settings"], "steps": 1}
+        return result
+
+    monkeypatch.setattr(page, "read_json", changed)
+    digits, clothes = page.means().split("| clothes |")
+    assert "| xGEM |" in digits and "| xGEM |" not in clothes and "| C3LT, printed |" in clothes
+
+
 def test_columns_that_nobody_fills_are_left_out_and_machines_have_letters():
     figure = {"metric": "l1", "label": "L1", "direction": "all", "value": 1.0, "low": None, "high": None}
     where = {"processor": "AMD EPYC", "amx_bf16": False, "gpu": None}
