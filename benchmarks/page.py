@@ -106,9 +106,9 @@ SECTIONS = (
         (FOLLOWS[0], "mean of 90 pairs: transfer to a second classifier"), ("L1", "mean of 90 pairs: L1"),
     ), picture="sheet-ten-digits.png"),
     Section(title="Digits: C3LT", tables=C3LT[0],
-            columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED)),
-    Section(title="Clothes: C3LT", tables=C3LT[1],
             columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED), picture="sheet-c3lt.png"),
+    Section(title="Clothes: C3LT", tables=C3LT[1],
+            columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED), picture="sheet-c3lt-before.png"),
     Section(title="Digits 4 and 9: C3LT's terms added one by one", tables=("c3lt-ablation-49",),
             columns=(*SEARCHED, *REBUILT, *REALISM)),
     Section(title="A classifier that never saw a 9: C3LT", tables=("c3lt-rigged",), columns=(
