@@ -29,8 +29,8 @@ SEEN: dict[str, tuple[str, ...]] = {
         "Seen, on test images: 3s are closed to whole 8s, and of 8s the left side goes, sometimes with a scrap left.",
     ),
     "c3lt-mnist-49": (
-        "Seen, on test images: 4s are closed above and 9s opened, as a hand would write them; after less than 5 minutes of "
-        "training too.",
+        "Seen, on 20 test images: 4s are closed above and 9s opened with the strokes that were there, as a hand would write them; "
+        "a wide 4 becomes a box, and a stroke may break where the old one ends.",
     ),
     "c3lt-mnist-56": (
         "Seen, on test images: 5s become whole 6s; of a 6 the loop is cut open at the left, and half of them are then a 5 with "
@@ -40,8 +40,9 @@ SEEN: dict[str, tuple[str, ...]] = {
         "Seen, on test images: sleeves grow and go, at times with a cuff left in the air; prints on the chest stay.",
     ),
     "c3lt-fashion-46": (
-        "Seen, on test images: coats lose the seam in front, shirts lose their pattern or get a placket; what decides is little "
-        "and hard to name.",
+        "Seen, on 20 test images: collars, shoulders and cuffs change, a shirt gets a coat's collar and full shoulders, a coat "
+        "loses a sleeve's end or its collar; prints and seams stay pixel by pixel. What decides is little and hard to name, and "
+        "two coats get a dark smear.",
     ),
     "c3lt-fashion-79": (
         "Seen, on test images: sneakers get a shaft or a heel, boots lose the shaft and keep a strap or a scrap of it; two of "

@@ -72,7 +72,7 @@ def test_a_method_keeps_a_copy_of_its_model(runs, capsys):
     assert run(*words) == 0
     assert "asked for 80.0%" in json.loads((runs / "out" / "result.json").read_text())["answers"][0]["words"]
     assert run(*words, "hidden=3") == 1
-    assert "hidden: expected a setting of c3lt that counts after training (refine_steps, " in capsys.readouterr().err
+    assert "hidden: expected a setting of c3lt that counts after training (own_pixels, refine_steps, " in capsys.readouterr().err
     load_model(runs / "vae").save(runs / "c3lt" / "model")
     with pytest.raises(ValueError, match=r"was trained for another model \(fingerprint"):
         methods.load(runs / "c3lt")
