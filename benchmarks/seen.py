@@ -29,8 +29,8 @@ SEEN: dict[str, tuple[str, ...]] = {
         "Seen, on test images: 3s are closed to whole 8s, and of 8s the left side goes, sometimes with a scrap left.",
     ),
     "c3lt-mnist-49": (
-        "Seen, on 20 test images: 4s are closed above and 9s opened with the strokes that were there, as a hand would write them; "
-        "a wide 4 becomes a box, and a stroke may break where the old one ends.",
+        "Seen, on 20 test images: 4s are closed above and 9s opened with the strokes that were there, as a hand would write "
+        "them; a wide 4 becomes a box, and a stroke may break where the old one ends.",
     ),
     "c3lt-mnist-56": (
         "Seen, on test images: 5s become whole 6s; of a 6 the loop is cut open at the left, and half of them are then a 5 with "

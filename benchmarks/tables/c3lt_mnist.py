@@ -124,7 +124,8 @@ CYCLEGAN = tuple(
     for label, (column, scale) in ABLATION.items()
 )
 NOTES = (
-    "C3LT's weights and its class term are ours; a row with the published ones is declared, and not measured yet.",
+    "C3LT's weights, its class term and its population are ours; rows with the published ones, from samples alone and, for "
+    "digits, of CycleGAN are declared for every pair, and measured where they stand.",
     "The classifier decides between the two classes of the pair; the paper's between all ten.",
     "The paper's figures are means of three pairs; ours are of one pair, both directions.",
     "Generator and encoder are one DCGAN, trained on the images of the pair (see `residual` for its error).",
