@@ -626,6 +626,7 @@ def test_saved_and_loaded_it_answers_alike(images, tmp_path):
         ({"proximity": -1.0}, "proximity: expected at least 0 for c3lt, got -1; leave it out for the default"),
         (dict.fromkeys(TERMS, 0.0), "classification, .*, population: expected one weight above 0 for c3lt, got none; leave"),
         ({"smoothness": -1.0}, "smoothness: expected at least 0"),
+        ({"own_pixels": -0.1}, "own_pixels: expected at least 0 for c3lt, got -0.1"),
         ({"steps": 0}, "steps: expected at least 1 for c3lt, got 0"),
         ({"least_acceptance": 0.0}, "least_acceptance: expected a number between 0 and 1 for c3lt, got 0; leave it out"),
         ({"step": "big"}, "step: expected one of 'residual', 'plain' for c3lt, got 'big'"),

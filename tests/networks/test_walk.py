@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from obverse.networks.walk import Walk, to_norm
+from obverse.networks.walk import Walk, along, to_norm, walked
 
 
 def by_hand(walk, latent, steps, residual):
@@ -57,3 +57,21 @@ def test_a_latent_of_zeros_stays_without_nan():
 def test_to_norm():
     scaled = to_norm(torch.tensor([[3.0, 4.0], [0.0, 0.5]]), torch.tensor([[10.0], [2.0]]))
     torch.testing.assert_close(scaled, torch.tensor([[6.0, 8.0], [0.0, 2.0]]))
+
+
+def test_each_row_takes_its_own_walk_and_rows_without_one_stay():
+    torch.manual_seed(0)
+    walks = [Walk(4, steps=2, step="plain"), Walk(4, steps=2, step="plain")]
+    latent, way = torch.randn(5, 4), torch.tensor([1, -1, 0, 1, -1])
+    places = walked(walks, way, latent)
+    assert places.shape == (5, 3, 4)
+    for row, index in enumerate(way.tolist()):
+        expected = latent[row].expand(3, -1) if index < 0 else walks[index].path(latent[row : row + 1])[0]
+        torch.testing.assert_close(places[row], expected)
+
+
+def test_along_the_places_at_equal_distances():
+    places = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 3.0]]])
+    plain = along(places, 5, keep_norm=False)[0]
+    torch.testing.assert_close(plain, torch.tensor([[1.0, 0], [0.5, 0.5], [0, 1], [0, 2], [0, 3]]))
+    torch.testing.assert_close(along(places, 5, keep_norm=True)[0].norm(dim=1), torch.ones(5))
