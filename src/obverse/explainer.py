@@ -37,6 +37,7 @@ class Query:
         answer: (M,) int64, which of the answers to its image a row is.
         seed: of the call.
         posterior: (M,) what `at` asks the posterior of `target` to be, or None.
+        before: (M, K) the classifier's posterior of the image, where it is known.
     """
 
     image: Tensor
@@ -45,6 +46,7 @@ class Query:
     answer: Tensor
     seed: int
     posterior: Tensor | None = None
+    before: Tensor | None = None
 
     @property
     def asked(self) -> Tensor:
@@ -197,7 +199,7 @@ class Explainer(ABC):
         image, before = self._before(image)
         source = before.argmax(1)
         query = Query(image=image, source=source, target=self._target(target, before), answer=torch.zeros_like(source),
-                      seed=seed)  # fmt: skip
+                      seed=seed, before=before)  # fmt: skip
         with self._no_trace("float32"):
             return self.frames(query, frames).float().clamp(0, 1)
 
@@ -236,7 +238,7 @@ class Explainer(ABC):
         which = torch.arange(answers, device=image.device).repeat(len(image))
         requested = None if posterior is None else torch.full((len(row),), posterior, device=image.device)
         query = Query(image=image[row], source=source[row], target=goal[row], answer=which, seed=seed,
-                      posterior=requested)  # fmt: skip
+                      posterior=requested, before=before[row])  # fmt: skip
         with self._no_trace(precision):
             answer = self.answer(query)
         counterfactual = None if answer.counterfactual is None else as_saved(answer.counterfactual)
@@ -270,15 +272,12 @@ class Explainer(ABC):
 
     def _parts(self) -> dict[str, GenerativeModel | Classifier]:
         """The models and classifiers that the method holds beside the one it explains, by the name of their field."""
-        names = [f.name for f in dataclasses.fields(self) if f.init and not f.kw_only and f.name != "classifier"]
-        found = {name: getattr(self, name) for name in names}
-        return {name: part for name, part in found.items() if isinstance(part, (GenerativeModel, Classifier))}
+        named = [f.name for f in dataclasses.fields(self) if f.init and not f.kw_only and f.name != "classifier"]
+        return {name: part for name in named if isinstance(part := getattr(self, name), (GenerativeModel, Classifier))}
 
     def _modules(self) -> list[nn.Module]:
-        own = [self.classifier.module]
-        for part in self._parts().values():
-            own += part.modules() if isinstance(part, GenerativeModel) else [part.module]
-        return own
+        parts = [part.modules() if isinstance(part, GenerativeModel) else [part.module] for part in self._parts().values()]
+        return [self.classifier.module, *(module for modules in parts for module in modules)]
 
     @contextlib.contextmanager
     def _no_trace(self, precision: Precision) -> Iterator[None]:

@@ -434,6 +434,14 @@ def test_the_answer_is_the_walk_of_the_decision(images):
             assert explanation.residual[row].item() == pytest.approx(l1(stable, images[row]), rel=1e-4)
 
 
+def test_the_classifier_sees_the_image_once(images):
+    explainer, seen = make(), []
+    hook = explainer.classifier.module.register_forward_hook(lambda module, given, logits: seen.append(len(logits)))
+    explainer.explain(images)
+    hook.remove()
+    assert seen == [8, 8, 8]  # the image, the model's picture of it, the counterfactual
+
+
 def test_asked_for_what_is_already_decided_the_image_stays(images):
     explainer = make(refine_steps=2)
     explanation = explainer.explain(images, "bright")
@@ -500,7 +508,7 @@ def test_the_walk_is_validated_and_not_its_refinement():
 def test_starts_are_searched_for_once_a_fit_and_of_a_bounded_number(monkeypatch):
     explainer, asked = make(model=Plane(encoder=False), inversion_steps=1), []
     start = explainer._start
-    monkeypatch.setattr(explainer, "_start", lambda image, seed: asked.append(len(image)) or start(image, seed))
+    monkeypatch.setattr(explainer, "_start", lambda image, *rest: asked.append(len(image)) or start(image, *rest))
     data = bright_data(400)
     explainer.validate(data)
     assert sum(asked) == 2 * 256  # the residuals, and the answers

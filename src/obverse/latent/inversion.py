@@ -119,8 +119,9 @@ def invert(
 
 
 def located(
-    model: GenerativeModel, image: Tensor, classifier: Classifier, *, steps: int, restarts: int = 1, seed: int = 0
-) -> Inversion:
+    model: GenerativeModel, image: Tensor, classifier: Classifier, *, steps: int, restarts: int = 1, seed: int = 0,
+    before: Tensor | None = None,
+) -> Inversion:  # fmt: skip
     """Return the encoder's latents of images, or with steps of search those that `invert` finds.
 
     Args:
@@ -128,19 +129,20 @@ def located(
         image: (N, C, H, W) in [0, 1].
         classifier: measures how far the posterior is off, and in a search keeps it.
         steps, restarts, seed: of the search.
+        before: (N, K) the classifier's posterior of the images, where it is known.
     """
     if steps:
         return invert(model, image, classifier=classifier, steps=steps, restarts=restarts, seed=seed)
     latent = model.encode(image)
     made = model.decode(latent)
     none = torch.zeros(len(image), dtype=torch.int64, device=image.device)
-    return Inversion(latent, made, l1_each(made, image), posterior_gap(classifier, image, made), none, none > 0)
+    return Inversion(latent, made, l1_each(made, image), posterior_gap(classifier, image, made, before), none, none > 0)
 
 
-def posterior_gap(classifier: Classifier, image: Tensor, made: Tensor) -> Tensor:
+def posterior_gap(classifier: Classifier, image: Tensor, made: Tensor, before: Tensor | None = None) -> Tensor:
     """Return (N,) how far the posterior of the class decided for each image is from that of what a model made of it."""
     with torch.no_grad():
-        before, after = classifier.posterior(image), classifier.posterior(made)
+        before, after = classifier.posterior(image) if before is None else before, classifier.posterior(made)
     source = before.argmax(1, keepdim=True)
     return (before.gather(1, source) - after.gather(1, source)).abs().squeeze(1)
 

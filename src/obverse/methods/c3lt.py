@@ -375,14 +375,15 @@ class C3LT(PairExplainer):
 
     def _places(self, query: Query) -> tuple[Tensor, Inversion, Tensor]:
         """Return the ways (M,), the start, and (M, P, D): z_x, the n steps and, if answers are refined, where that ends."""
-        way, start = self.way(query), self._start(query.image, query.seed)
+        way, start = self.way(query), self._start(query.image, query.seed, query.before)
         places = walked(self._walks, way, start.latent)
         if self.refine_steps:
             places = torch.cat([places, self._refined(query, way, places[:, -1], start.image)[:, None]], 1)
         return way, start, places
 
-    def _start(self, image: Tensor, seed: int) -> Inversion:
-        return located(self.model, image, self.classifier, steps=self._searched, restarts=self.inversion_restarts, seed=seed)
+    def _start(self, image: Tensor, seed: int, before: Tensor | None = None) -> Inversion:
+        return located(self.model, image, self.classifier, steps=self._searched, restarts=self.inversion_restarts, seed=seed,
+                       before=before)  # fmt: skip
 
     def _check(self) -> None:
         weights = ("classification", "proximity", "cycle", "adversarial", "population")

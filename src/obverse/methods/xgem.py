@@ -88,7 +88,7 @@ class XGEM(Explainer):
         """Return the latents of the images, and (M, D) those of the exemplars."""
         image, target = query.image, query.target
         steps = 0 if self.model.has_encoder else self.invert_steps
-        start = located(self.model, image, self.classifier, steps=steps, seed=query.seed)
+        start = located(self.model, image, self.classifier, steps=steps, seed=query.seed, before=query.before)
 
         def objective(value: Tensor, rows: Tensor) -> Tensor:
             made = self.model.decode(value)
