@@ -47,6 +47,8 @@ SEEN: dict[str, tuple[str, ...]] = {
     "c3lt-fashion-79": (
         "Seen, on test images: sneakers get a shaft or a heel, boots lose the shaft and keep a strap or a scrap of it; two of "
         "twelve are neither.",
+        "The picture below is of all six pairs with the settings of before, each with its reconstruction; that of the two "
+        "measured anew stands with the digits.",
     ),
     "c3lt-ablation-49": (
         "Seen: the class term alone turns every 4 into the one same 9 and every 9 into the one same 4; with proximity the hand "
