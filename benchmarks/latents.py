@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -83,6 +84,7 @@ def run(*, quick: bool) -> dict[str, Any]:
     adjust(explainer, settings)
     add("maps", maps(explainer, splits["test"], classifier, few or MAPPED))
     if not quick:
+        curves(result["maps"]).savefig(RESULTS / "medxgan-curves.png", dpi=110)
         sheet(explainer, decided_present(classifier, splits["test"], 8).image).savefig(RESULTS / "medxgan-latents.png", dpi=110)
     return result
 
@@ -201,6 +203,21 @@ def maps(explainer: MedXGAN, test: Dataset, classifier: Classifier, count: int) 
         report = evaluate(one, test.subset(rows), metrics=("confidence_drop", "map_area", "deletion"))
         found[name] = {"figures": as_json(report), "curves": report.to_dict()["curves"]}
     return found
+
+
+def curves(found: Mapping[str, Any]) -> Figure:
+    """Return two plots of what `maps` found: the posterior as a map's highest pixels go, and how much of the image it marks."""
+    figure, boxes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    shown = {"deletion": ("share of the pixels set to the image's mean", "mean posterior of the class decided"),
+             "share of the image in the map": ("threshold, as a share of the map's maximum", "share of the pixels above it")}  # fmt: skip
+    for axes, (name, (across, up)) in zip(boxes, shown.items(), strict=True):
+        for label, one in found.items():
+            axes.plot(*one["curves"][name], label=label)
+        axes.set(xlabel=across, ylabel=up)
+    control = next(iter(found.values()))["curves"]["deletion, random ranking (control)"]
+    boxes[0].plot(*control, "k--", label="pixels at random")
+    boxes[0].legend(fontsize=8)
+    return figure
 
 
 def sheet(explainer: MedXGAN, image: Tensor) -> Figure:

@@ -126,10 +126,11 @@ SECTIONS = (
     Section(title="Brain MRI, tumour or none: medXGAN", tables=("medxgan-brain",), columns=(
         Column(head="validity, tumour to none", label="validity (Val)", direction="tumour -> none"),
         Column(head="validity, none to tumour", label="validity (Val)", direction="none -> tumour"),
-        *columns(
-            FOLLOWS, REBUILT_ERROR, *REALISM_PAIRS, ("FD, classifier features", "Frechet distance, classifier features"),
+        *columns(FOLLOWS, REBUILT_ERROR, *REALISM_PAIRS,
+                 ("FD, classifier features", "Frechet distance, classifier features")),
+        *(Column(head=f"{head}, tumour to none", label=label, direction="tumour -> none") for head, label in (
             ("confidence drop", "confidence drop"), ("the same, pixels at random", "confidence drop, random ranking (control)"),
-            ("share of the image in the map", "share of the image in the map")),
+            ("share of the image in the map", "share of the image in the map"))),
         *SPEED), picture="medxgan-latents.png"),
     Section(title="Generated lesions, 128 and 64 px: CX-GAN and VA-GAN", tables=("lesions", "lesions-64"), columns=(
         *MAPS, *columns(("lesion left", "residual lesion contrast"), ("change outside", "non-resemblance, outside the lesion")),
@@ -329,7 +330,8 @@ def latents() -> str:
                                       for k in labels)]))  # fmt: skip
     printed = ", ".join(f"{name} {value:g}" for name, value in result["paper"].items())
     return "\n".join([*lines, "", f"- The paper prints: {printed}.",
-                      *(f"- {said}" for said in SEEN["medxgan-latents"]), ""])  # fmt: skip
+                      *(f"- {said}" for said in SEEN["medxgan-latents"]), "",
+                      "![Brain MRI: deletion and area of the maps](../benchmarks/results/medxgan-curves.png)\n"])  # fmt: skip
 
 
 def told(part: Mapping[str, Any]) -> list[tuple[str, str]]:

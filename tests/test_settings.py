@@ -103,4 +103,7 @@ def test_what_counts_after_training_can_be_set_and_is_checked():
         adjust(it, {"share": 0.1, "steps": 0})
     with pytest.raises(ValueError, match="share: expected a number between 0 and 1 for it, got 1; leave it out"):
         adjust(it, {"share": 1.0})
+    for name, value, expected in (("steps", 2.5, "a whole number"), ("steps", "fast", "a whole"), ("share", True, "a number")):
+        with pytest.raises(ValueError, match=f"{name}: expected {expected}.* for it, got {value!r}; pass e.g. {name}="):
+            adjust(it, {name: value})
     assert (it.steps, it.share) == (7, 0.25)

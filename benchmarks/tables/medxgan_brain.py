@@ -50,9 +50,10 @@ TABLE = Table(
         "seconds",
     ),
     paper=(
-        Paper(paper="medxgan", table="table_2_confidence_drop", row="medXGAN", column="mri+", metric="confidence drop"),
+        Paper(paper="medxgan", table="table_2_confidence_drop", row="medXGAN", column="mri+", metric="confidence drop",
+              direction="tumour -> none"),
         Paper(paper="medxgan", table="table_2_confidence_drop", row="GradCAM", column="mri+", metric="confidence drop",
-              ours="Grad-CAM"),
+              ours="Grad-CAM", direction="tumour -> none"),
     ),
     notes=(
         "z1 has 96 numbers and z2 16 (paper 1000 and 100), so that repeated searches can end at the same latents.",

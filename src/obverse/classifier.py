@@ -156,6 +156,15 @@ class Classifier:
             handle.remove()
         return caught[-1].flatten(1)
 
+    @property
+    def has_features(self) -> bool:
+        """Whether `features` has an answer."""
+        try:
+            self._features_of()
+        except NotApplicable:
+            return False
+        return True
+
     def index(self, target: int | str) -> int:
         """Return the index of a class given by index or name; digits that are no name are an index.
 

@@ -187,7 +187,8 @@ class GenerativeModel(ABC):
     def frozen(self, device: torch.device | str | None = None) -> Self:
         """Return a copy that nothing changes any more: evaluation mode, no gradients of its own; itself if it is one."""
         device = self.device if device is None else torch.device(device)
-        if self._fingerprint is not None and device == self.device:
+        here = self.device
+        if self._fingerprint is not None and (device == here or (device.type == here.type and device.index is None)):
             return self
         copied = copy.deepcopy(self)
         for module in copied.modules():

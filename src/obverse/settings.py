@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import types
 import typing
 from collections.abc import Mapping
 from importlib import import_module
@@ -78,17 +80,32 @@ def adjust(what: Any, changes: Mapping[str, Any]) -> None:
         changes: by name.
 
     Raises:
-        ValueError: one that is not adjustable, or what the explainer itself refuses.
+        ValueError: one that is not adjustable, of another type, or what the explainer itself refuses.
     """
-    for name in changes:
+    for name, value in changes.items():
         if name not in what.adjustable:
             known = ", ".join(what.adjustable) or "none"
             raise ValueError(f"{name}: expected a setting of {what.name} that counts after training ({known}), got {name!r}; "
                              "fit anew with it")  # fmt: skip
+        _check_type(what, name, value)
     if changes:
         checked = dataclasses.replace(what, **changes)
         for name in changes:
             setattr(what, name, getattr(checked, name))
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "none"}
+
+
+def _check_type(what: Any, name: str, value: Any) -> None:
+    """Raise unless a value is of the type that a hyperparameter is declared with, where that is a number or a truth."""
+    hint = typing.get_type_hints(type(what))[name]
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    wide = {*kinds, int} if float in kinds else set(kinds)  # a whole number is a number, but true is none
+    if set(kinds) <= _WORDS.keys() and type(value) not in wide:
+        expected = " or ".join(_WORDS[kind] for kind in kinds)
+        raise ValueError(f"{name}: expected {expected} for {what.name}, got {value!r}; pass e.g. {name}="
+                         f"{json.dumps(getattr(what, name))}")  # fmt: skip
 
 
 def restore(cls: type, settings: dict[str, Any]) -> dict[str, Any]:

@@ -158,6 +158,12 @@ def test_the_population_is_the_energy_distance_to_the_targets_images():
     assert all(heard(losses["population"], walk) for walk in explainer._walks)
 
 
+def test_a_population_of_one_is_refused():
+    with pytest.raises(ValueError, match="batch_size: expected at least 2 images of each class for the population, got 1; pass"):
+        play(make(population=1.0), bright_data(8)[torch.tensor([0, 4])])
+    play(make(), bright_data(8)[torch.tensor([0, 4])])
+
+
 def test_ours_starts_where_the_image_is(images):
     explainer = C3LT(blocks_classifier(), Plane())
     explanation = explainer.explain(images)
@@ -400,6 +406,8 @@ def test_the_acceptance_is_saved(tmp_path):
     explainer.save(tmp_path / "e")
     loaded = C3LT.load(tmp_path / "e", explainer.classifier, explainer.model)
     assert loaded.acceptance == explainer.acceptance != {}
+    fit(loaded, bright_data(16), steps=1, batch_size=4, progress=False, precision="float32")
+    assert loaded.acceptance == {}  # of the fit before
 
 
 def test_images_need_an_encoder():
@@ -645,6 +653,8 @@ def test_saved_and_loaded_it_answers_alike(images, tmp_path):
         ({"refine_rate": 0.0}, "refine_rate: expected more than 0 for c3lt, got 0"),
         ({"inversion_steps": -3}, "inversion_steps: expected at least 0 for c3lt, got -3"),
         ({"inversion_restarts": 0}, "inversion_restarts: expected at least 1 for c3lt, got 0"),
+        ({"inversion_restarts": 4}, "inversion_restarts: expected 1 for c3lt without a search, got 4; pass inversion_steps"),
+        ({"model": Plane(encoder=False), "inversion_steps": 0}, "inversion_steps: expected at least 1 for c3lt, got 0"),
         ({"layers": ("conv9",)}, "layers: expected names of modules of Blocks such as conv1, .*, got 'conv9'"),
         ({"pairs": (("dark", "grey"),)}, "expected one of 'dark', 'bright' or an index below 2, got 'grey'"),
     ],

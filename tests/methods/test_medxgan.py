@@ -15,6 +15,7 @@ from obverse.data.base import Sample
 from obverse.explanation import NotApplicable
 from obverse.losses import energy_distance
 from obverse.methods.medxgan import MedXGAN
+from obverse.settings import adjust
 from obverse.training import fit
 from tiny_core import SHAPE, bright_classifier, bright_data
 
@@ -259,6 +260,30 @@ def test_the_encoder_starts_where_it_says_and_the_search_refines_it():
         make().invert(IMAGES, start="encoder")
 
 
+def test_what_is_set_afterwards_is_saved_and_read_again(tmp_path):
+    changes = {"start": "normal", "restarts": 2, "search_steps": 4, "refine_steps": 2, "search_rate": 0.03, "search_falling": 0.5,
+               "image_weight": 9.0, "patience": 7, "negative": 0.2}  # fmt: skip
+    assert set(changes) == set(MedXGAN.adjustable)
+    explainer = make(start="encoder")
+    adjust(explainer, changes)
+    explainer.save(tmp_path / "e")
+    loaded = MedXGAN.load(tmp_path / "e", explainer.classifier)
+    assert {name: getattr(loaded, name) for name in changes} == changes and loaded.model.has_encoder
+    torch.testing.assert_close(loaded.explain(IMAGES).counterfactual, explainer.explain(IMAGES).counterfactual)
+    with pytest.raises(ValueError, match="start: expected 'normal' for a medxgan without an encoder, got 'encoder'; fit anew"):
+        adjust(make(), {"start": "encoder"})
+    with pytest.raises(ValueError, match=r"search_falling: expected a share of the steps in \[0, 1\] for medxgan, got 2; leave"):
+        make(search_falling=2.0)
+
+
+def test_the_rate_of_the_search_falls_if_it_is_asked_to():
+    explainer = make(search_steps=60, search_rate=0.3, patience=60)
+    plain = explainer.invert(POSITIVE, restarts=1)
+    adjust(explainer, {"search_falling": 1.0})
+    falling = explainer.invert(POSITIVE, restarts=1)
+    assert not torch.equal(plain.latent, falling.latent)
+
+
 def test_independent_starts_come_from_the_seed():
     explainer = make(search_steps=1, search_rate=1e-9)
     one, again, other = (explainer.invert(POSITIVE, restarts=1, seed=seed).latent for seed in (1, 1, 2))
@@ -354,6 +379,18 @@ def test_latent_gradients_walk_in_a_medxgan_of_the_same_classifier():
     with pytest.raises(ValueError, match=r"explainer: medxgan explains another classifier than latent_gradients"):
         LatentGradients(Classifier(nn.Sequential(nn.Flatten(), nn.Linear(256, 2)), ["a", "b"], SHAPE), explainer)
     assert LatentGradients(explainer.classifier, explainer).describe()["explainer"]["method"] == "medxgan"
+
+
+def test_of_three_classes_latent_gradients_start_at_the_one_that_is_asked_for():
+    explainer = make(three_classes(), absent="a")
+    image = IMAGES[explainer.classifier.decide(IMAGES) != 0]
+    shown = LatentGradients(explainer.classifier, explainer)
+    assert len(image)
+    for target in ("a", "c" if int(explainer.classifier.decide(image)[0]) == 1 else "b"):
+        expected = explainer.latent_gradients(image[:1], target=target, seed=2).sum(1, keepdim=True).abs()
+        torch.testing.assert_close(shown.explain(image[:1], target, seed=2).attribution, expected)
+    none, other = (shown.explain(image[:1], target).attribution for target in ("a", target))
+    assert not torch.equal(none, other)
 
 
 # ---------------------------------------------------------------------- arguments

@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import dataclass
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from scipy.stats import spearmanr
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from obverse.data.base import MemoryDataset
 from obverse.evaluation import evaluate
 from obverse.explainer import Answer, Explainer, Query
 from obverse.explanation import NotApplicable
@@ -85,6 +87,19 @@ def test_thin_bins_are_printed_apart_and_series_counted_by_hand():
     assert found["share with both ends valid"].value == 0.5
     (asked, _), (thin, obtained) = probe.curves().values()
     assert len(asked) == 10 and thin == pytest.approx([0.25, 0.35]) and obtained == pytest.approx([0.1, 0.1], abs=0.02)
+
+
+def test_slices_of_one_head_are_drawn_together():
+    plain = corner_data()
+    sample = plain[:]
+    bright = sample.image[:, 0, :4, :4].mean((1, 2)) > 0.6
+    data = MemoryDataset(dataclasses.replace(sample, group=bright.long() + 2 * (torch.arange(24) % 3 == 0).long()), plain.classes)
+    explainer = Thin(corner_classifier())
+    rows = [KnobCalibration().prepare(Context(explainer=explainer, data=one))(explainer, one, explainer.classifier)
+            for one in (plain, data)]  # fmt: skip
+    wide = [{row.label: row.high - row.low for row in found} for found in rows]
+    for name in ("knob: mean absolute error", "knob: share with both ends valid", "knob: rank correlation"):
+        assert wide[1][name] > 1.3 * wide[0][name], name  # an image's head decides how well it does
 
 
 def test_rank_correlation_equals_scipy():

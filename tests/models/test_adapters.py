@@ -94,11 +94,18 @@ def untrained_encoder():
     ({"image_shape": (1, 28, 28)}, r"image_shape: expected images of shape \(1, 28, 28\), got \(1, 16, 16\)"),
     ({"pixels": (0, 1)}, r"pixels: expected values in \[0, 1\], got \[-"),
     ({"pixels": (1, -1)}, r"pixels: expected the least and the greatest value, got \(1, -1\)"),
-    ({"latent_size": 9}, r"latent_size: the generator failed on latents of size 9"),
+    ({"latent_size": 9}, r"generator: it failed on latents of size 9: .*; pass the latent_size it was trained with"),
     ({"encoder": nn.Sequential(nn.Flatten(), nn.Linear(256, 5))}, r"encoder: expected latents of shape \(N, 8\)"),
     ({"encoder": Inverse(Linear(seed=1))}, r"encoder: images of the generator come back with .*trained for"),
     ({"encoder": untrained_encoder()}, r"encoder: images of the generator come back with"),
     ({"critic": nn.Sequential(nn.Flatten(), nn.Linear(256, 5))}, r"critic: expected one number an image, got \(16, 5\)"),
+    ({"encoder": nn.Sequential(nn.Flatten(), nn.Linear(64, 8))}, r"encoder: it failed on images of \(1, 16, 16\): .* trained"),
+    ({"critic": nn.Sequential(nn.Flatten(), nn.Linear(64, 1))}, r"critic: it failed on images of .*; pass the critic that"),
+    ({"critic": Mean(), "critic_outputs": "probability"}, r"critic_outputs: expected 'logits' or 'probabilities', got 'prob"),
+    ({"critic": Mean()}, r"critic_outputs: 'logits' was announced, and the critic ends in a sigmoid; pass"),
+    ({"critic": nn.Sequential(nn.Flatten(), nn.Linear(256, 1)), "critic_outputs": "probabilities"},
+     r"critic_outputs: 'probabilities' was announced, and opinions are in \[.*\]; leave it out for logits"),
+    ({"critic": nn.Sequential(nn.Flatten(), nn.Linear(256, 1)).half()}, r"critic: expected weights in float32, got torch.fl"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused(changes, message):
     settings = {"image_shape": SHAPE, "latent_size": SIZE, "pixels": (-1, 1)} | changes
@@ -114,8 +121,15 @@ def test_what_is_no_generator_is_refused():
         def forward(self, latent):
             return super().forward(latent), latent
 
-    with pytest.raises(TypeError, match=r"generator: expected a tensor of images, got tuple"):
+    with pytest.raises(TypeError, match=r"generator: expected it to return a tensor, got tuple; wrap it"):
         Adapter(Pair(), image_shape=SHAPE, latent_size=SIZE, pixels=(-1, 1))
+
+    class Code(Inverse):
+        def forward(self, image):
+            return super().forward(image), image
+
+    with pytest.raises(TypeError, match=r"encoder: expected it to return a tensor, got tuple; wrap it to return one"):
+        Adapter(Linear(), encoder=Code(Linear()), image_shape=SHAPE, latent_size=SIZE, pixels=(-1, 1))
 
     class Broken(Linear):
         def forward(self, latent):
@@ -193,6 +207,8 @@ def test_biggan_refuses_what_does_not_fit(port):
         BigGAN(port, classes=("cat", "dog"))
     with pytest.raises(ValueError, match=r"truncation: expected a number in \(0, 1\], got 1.5; the paper has 0.4"):
         BigGAN(port, truncation=1.5)
+    with pytest.raises(ValueError, match=r"module: expected weights in float32, got torch.bfloat16; call .float\(\) on it first"):
+        BigGAN(Port().bfloat16())
     with pytest.raises(ValueError, match=r"expected the BigGAN of the PyTorch port, got Linear without config"):
         BigGAN(Linear())
     assert BigGAN(port, truncation=0.4).fingerprint != BigGAN(port, truncation=0.5).fingerprint

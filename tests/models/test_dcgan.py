@@ -5,7 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from obverse.batches import Step
+from obverse.classifier import Classifier
 from obverse.data.base import MemoryDataset, Sample
+from obverse.explanation import NotApplicable
 from obverse.latent.inversion import invert
 from obverse.models.dcgan import DCGAN
 from obverse.models.scores import reconstruction, sample_distance
@@ -139,3 +141,20 @@ def test_rates_fall_at_the_end():
     model = DCGAN(SHAPE, decay=0.5, **SMALL)
     rates = [model.rate(Step(index=index, total=100, seed=0, rows=4)) for index in (0, 50, 75, 100)]
     assert rates == pytest.approx([1, 1, 0.51, 0.02])
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    ({"width": 0}, "width: expected more than 0 for gan, got 0"),
+    ({"latent_size": 0}, "latent_size: expected more than 0 for gan, got 0"),
+    ({"image": -1.0}, "image: expected at least 0 for gan, got -1"),
+])  # fmt: skip
+def test_impossible_numbers(settings, said):
+    with pytest.raises(ValueError, match=said):
+        DCGAN(SHAPE, **settings)
+
+
+def test_a_classifier_without_features_is_refused_where_they_count():
+    blind = Classifier.black_box(lambda image: image.flatten(1)[:, :2], ["dark", "bright"], SHAPE)
+    with pytest.raises(NotApplicable, match="classifier: it has no linear layer whose features reconstructions could keep; pass"):
+        DCGAN(SHAPE, blind, **SMALL)
+    assert DCGAN(SHAPE, blind, features=0.0, **SMALL).watched == blind.fingerprint

@@ -55,3 +55,9 @@ def test_training_saving_and_what_it_lacks(tmp_path, images):
     assert model.has_encoder and not model.has_critic
     with pytest.raises(NotApplicable, match=r"criticise: vae has no critic; .* use a model that has one \(gan\)"):
         model.criticise(images)
+
+
+@pytest.mark.parametrize("name", ["width", "latent_size", "learning_rate"])
+def test_impossible_numbers(name):
+    with pytest.raises(ValueError, match=f"{name}: expected more than 0 for vae, got 0; leave it out for the default"):
+        VAE(SHAPE, **{name: 0})

@@ -52,6 +52,15 @@ def test_two_classes_are_one_pair():
     assert explainer.ways == ((0, 1), (1, 0)) and explainer.used == (0, 1)
 
 
+def test_images_of_classes_that_a_classifier_of_two_does_not_know_are_refused():
+    image = images(0.1, 0.9, 0.5, 0.4)
+    data = MemoryDataset(Sample(image=image, label=torch.tensor([0, 1, 2, 2])), ["dark", "bright", "grey"])
+    for ask in (Ways(blocks_classifier()).groups, Ways(blocks_classifier()).of_pairs):
+        with pytest.raises(ValueError, match=r"data: ways translates between dark and bright, got images of 3 classes"):
+            ask(data)
+    assert Ways(blocks_classifier(), domains="label").groups(data).tolist() == [0, 1, -1, -1]
+
+
 def test_the_ways_of_a_pair_are_neighbours():
     explainer = three((("2", "0"), ("1", "2")))
     assert explainer.ways == ((2, 0), (0, 2), (1, 2), (2, 1)) and explainer.used == (0, 1, 2)

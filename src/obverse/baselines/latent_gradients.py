@@ -17,8 +17,8 @@ from obverse.methods.medxgan import MedXGAN
 class LatentGradients(Explainer):
     """Latent integrated gradients as a map (section 4.2, eq. 7): the magnitude of the sum over channels.
 
-    It is asked about the absent class, if there is one; an image that is decided absent has nothing to be mapped, and is
-    marked as not asked.
+    The walk starts at the class that is asked for, the absent one if none is named and there is one; an image that is decided
+    absent has nothing to be mapped, and is marked as not asked.
 
     Args:
         explainer: the medXGAN whose latents are walked through.
@@ -27,7 +27,7 @@ class LatentGradients(Explainer):
 
     Raises:
         TypeError: another explainer.
-        ValueError: one for another classifier; when explaining: another target than the absent class for one of its images.
+        ValueError: one for another classifier; when explaining: an image decided absent, for another class.
     """
 
     name: ClassVar[str] = "latent_gradients"
@@ -44,12 +44,12 @@ class LatentGradients(Explainer):
         check_same_classifier(self.explainer, self.classifier, self.name)
 
     def answer(self, query: Query) -> Answer:
-        """Return the map of the decided class, from the absent class, or from the target if none is absent."""
+        """Return the map of the decided class, from the target."""
         model, rows = cast(MedXGAN, self.explainer), query.asked.nonzero().flatten()
         attribution = query.image.new_zeros(len(query.image), 1, *query.image.shape[2:])
         if len(rows):
-            target = query.target[rows] if model.absent is None else None
-            signed = model.latent_gradients(query.image[rows], form=self.form, steps=self.steps, target=target, seed=query.seed)
+            signed = model.latent_gradients(query.image[rows], form=self.form, steps=self.steps, target=query.target[rows],
+                                            seed=query.seed)  # fmt: skip
             attribution[rows] = signed.sum(1, keepdim=True).abs()
         return Answer(attribution=attribution)
 

@@ -28,7 +28,8 @@ class Inversion:
         posterior_gap: (N,) how far the classifier's posterior of the class decided for the image is from the one it gives that
             image, in [0, 1]; None without a classifier.
         steps: (N,) of the best restart.
-        stopped: (N,) bool, good enough before the steps ran out.
+        stopped: (N,) bool, good enough (of medXGAN's search: no longer getting better) before the steps ran out; how good is
+            the residual's to say.
     """
 
     latent: Tensor
@@ -88,6 +89,8 @@ def invert(
     if start == "encoder" and not model.has_encoder:
         raise NotApplicable(f"start: {model.name} has no encoder; pass start='prior'")
     model._check(image)
+    if classifier is not None:
+        model = model.frozen(classifier.device)  # a foreign generator may have stayed elsewhere
     image = image.detach().to(model.device)
     view = _View(classifier, image, features, decision)
     if target is None and classifier is not None and model.classes is not None:
@@ -154,12 +157,11 @@ class _View:
         self.classifier, self.image = classifier, image
         asks = classifier is not None and classifier.has_gradient
         self.features, self.decision = (features, decision) if asks else (0.0, 0.0)
+        if classifier is not None and self.features and not classifier.has_features:
+            self.features = 0.0
         with torch.no_grad():
             if classifier is not None and self.features:
-                try:
-                    self.seen = classifier.features(image).float()
-                except NotApplicable:
-                    self.features = 0.0
+                self.seen = classifier.features(image).float()
             if classifier is not None and self.decision:
                 self.posterior = classifier.posterior(image)
 

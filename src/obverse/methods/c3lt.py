@@ -15,8 +15,8 @@ Deviations:
   tell whether a 9 is one that is written. It compares pictures: walks can end among the latents of a class in pictures that
   are not (coats and shirts: energy distance 0.03 where walks ended, 0.05 to 0.07 after encoding their pictures again). Beside it
   the cycle needs a weight far above 0.1 for g and h to be near-inverses.
-- Proximity and cycle weigh far more, the mask far less, walks are four times as wide between their layers, and the rate falls
-  less (published: see `C3LT.published`).
+- Proximity and cycle weigh far more, the class term twice as much, the mask far less; walks are four times as wide between
+  their layers; the rate is twice as high and falls less (published: see `C3LT.published`).
 - The image's own pixels stay where the walk does not change the model's picture (`own_pixels`, see `latent.pixels`), in
   training too: what the model cannot draw is no change. Published: the model's picture alone.
 - Eq. 7 is minimised in its usual form, -log D, as released; log(1 - D), as printed, has no gradient where D is sure.
@@ -63,8 +63,8 @@ class C3LT(PairExplainer):
     """Counterfactual G(g^n(E(x))), g and h trained together with a cycle h^n(g^n(z)) = z (eqs 1 to 7, 11).
 
     `fit(explainer, data)` trains on images and needs a model with an encoder; `fit(explainer, None)` trains on samples of
-    the model alone. The stable image is G(E(x)), the residual its mean absolute distance to the image: it bounds how well
-    the counterfactual can keep to the image. Hyperparameters: see `PairExplainer` too.
+    the model alone. The residual is the mean absolute distance of G(E(x)) to the image, which is the stable image if
+    `own_pixels` is 0, and then bounds how well the counterfactual can keep to it. Hyperparameters: see `PairExplainer` too.
 
     Args:
         model: the generator with encoder and critic, of the classifier's images.
@@ -166,8 +166,10 @@ class C3LT(PairExplainer):
     # ------------------------------------------------------------------ training
 
     def players(self) -> dict[str, Optimizer]:
-        """Return one Adam for all walks."""
-        self._known.limit.fill_(torch.inf)  # until the first validation of this fit
+        """Return one Adam for all walks; what an earlier fit remembered is forgotten."""
+        self._known.limit.fill_(torch.inf)
+        for name in ("drawn", "accepted"):
+            self._known.get_buffer(name).zero_()
         return {"walks": Adam(self.networks.parameters(), self.learning_rate)}
 
     def rate(self, step: Step) -> float:
@@ -232,6 +234,8 @@ class C3LT(PairExplainer):
 
     def population_loss(self, made: Tensor, images: list[Tensor]) -> Tensor:
         """Return the energy distance of each direction's counterfactuals to the images of its target's class, their mean."""
+        if len(images[0]) < 2:
+            raise ValueError("batch_size: expected at least 2 images of each class for the population, got 1; pass population=0")
         pairs = zip(made.chunk(len(images)), images)
         return torch.stack([energy_distance(one, other) for one, other in pairs]).mean()
 
@@ -264,14 +268,11 @@ class C3LT(PairExplainer):
         )
 
     def validate(self, data: Dataset) -> float:
-        """Return 1 - validity + mean L1 over the images of a pair, unrefined; 256 of them where latents are searched for.
-
-        The first time in a fit, the residual that one in ten of them exceeds is remembered.
-        """
+        """Return 1 - validity + mean L1 over the images of a pair, unrefined; 256 of them where latents are searched for."""
         data = self.of_pairs(data)
         if self._searched:
             data = data.subset(torch.linspace(0, len(data) - 1, min(256, len(data))).long())
-        if not bool(self._known.limit.isfinite()):
+        if not bool(self._known.limit.isfinite()):  # the first time in a fit: the residual that one in ten exceeds
             self._known.calibrate(torch.cat([self._start(b.image, 0).residual for b in data.batches(256, self.device)]))
         steps, self.refine_steps = self.refine_steps, 0  # what a search puts right is no merit of the walk
         try:
@@ -282,8 +283,7 @@ class C3LT(PairExplainer):
     def frames(self, query: Query, count: int) -> Tensor:
         """Return the walk from G(z_x), or the image where its own pixels stay, to x'.
 
-        With n + 1 frames these are the start and the n steps; with others the latents between two steps are straight lines.
-        A refined answer is one step more.
+        With n + 1 frames these are the start and the n steps, with others straight lines between; refining is a step more.
         """
         way, start, places = self._places(query)
         made = self.model.decode(along(places, count, keep_norm=self.step == "residual").flatten(0, 1))
@@ -297,9 +297,7 @@ class C3LT(PairExplainer):
         return f"a walk of {self.steps} step{'s' if self.steps > 1 else ''} through the latent space of {self.model.name}"
 
     def walk(self, latent: Tensor, source: int | str, target: int | str) -> Tensor:
-        """Return (N, n + 1, D), the start and the n steps from latents of images that are decided `source`.
-
-        For images that were made, whose latents are known: nothing has to be encoded.
+        """Return (N, n + 1, D), the start and the n steps from known latents of made images that are decided `source`.
 
         Raises:
             ValueError: no pair holds these two classes, or latents of another size.
@@ -308,13 +306,10 @@ class C3LT(PairExplainer):
             raise ValueError(f"latent: expected (N, {self.model.latent_size}) for {self.model.name}, got "
                              f"{tuple(latent.shape)}; pass latents of the same model")  # fmt: skip
         with torch.no_grad():
-            return self._walks[self.way_of(source, target)].path(latent)
+            return self._walks[self.way_of(source, target)].path(latent.to(self.device))
 
     def round_trip(self, data: Dataset) -> dict[str, float]:
-        """Return, for each direction, how far h^n(g^n(z)) is from z, as a share of how far g^n(z) is; 0 for true inverses.
-
-        Images of the source's decision are walked; a direction without any is left out.
-        """
+        """Return for each direction with images how far h^n(g^n(z)) is from z, as a share of how far g^n(z) is."""
         apart, moved = [0.0] * len(self.ways), [0.0] * len(self.ways)
         with torch.no_grad():
             for batch in data.batches(256, self.device):
@@ -392,7 +387,10 @@ class C3LT(PairExplainer):
         check_positive(self, "learning_rate", "refine_rate")
         check_share(self, "least_acceptance", "confidence")
         check_least(self, 1, *(["hidden"] if self.hidden is not None else []))
-        check_least(self, 0, *(["inversion_steps"] if self.inversion_steps is not None else []))
+        check_least(self, 0 if self.model.has_encoder else 1, *(["inversion_steps"] if self.inversion_steps is not None else []))
+        if self.inversion_restarts > 1 and not self._searched:
+            raise ValueError(f"inversion_restarts: expected 1 for c3lt without a search, got {self.inversion_restarts}; pass "
+                             "inversion_steps too")  # fmt: skip
         if not any(getattr(self, name) for name in weights):
             raise ValueError(f"{', '.join(weights)}: expected one weight above 0 for c3lt, got none; leave them out")
         if self.adversarial and not self.model.has_critic:

@@ -67,7 +67,7 @@ class KnobCalibration(Probe):
         return dataclasses.replace(self, seed=context.seed, kept={})
 
     def __call__(self, explainer: Explainer, data: Dataset, classifier: Classifier) -> tuple[Measured, ...]:
-        """Return rank correlation, mean absolute errors, and shares of good series, with intervals by image."""
+        """Return rank correlation, mean absolute errors, and shares of good series, with intervals by image or group."""
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed))[: self.images]
         most = affordable(explainer, data[order].image.to(classifier.device), self.bins, self.budget)
         order, asked = order[:most], (torch.arange(self.bins) + 0.5) / self.bins
@@ -80,24 +80,25 @@ class KnobCalibration(Probe):
         thin = torch.tensor([any(low <= value < high for low, high in explainer.thin_posteriors) for value in asked])
         self.kept.update(obtained=found, thin=thin)
         what, away = f"{self.bins} posteriors of {classifier.classes[of]}", (found - asked).abs()
-        bounds = interval_of(lambda rows: _rank_correlation(found[rows], asked), len(found), seed=self.seed)
+        group = data[order].group
+        bounds = interval_of(lambda rows: _rank_correlation(found[rows], asked), len(found), group, seed=self.seed)
         least, top = (None, None) if bounds is None else (bounds[0], min(bounds[1], 1.0))
         measured = [Measured(label="knob: rank correlation", value=_rank_correlation(found, asked), n=len(found), low=least,
                          high=top, better="higher", note=what)]  # fmt: skip
         for name, bins in (("", ~thin), (", thin bins", thin)):
             if bool(bins.any()):
                 listed, error = ", ".join(f"{value:.2g}" for value in asked[bins]), away[:, bins].mean(1)
-                measured.append(self._mean(f"knob: mean absolute error{name}", error, "lower", f"at {listed}"))
+                measured.append(self._mean(f"knob: mean absolute error{name}", error, "lower", f"at {listed}", group))
         rises = (found.diff(dim=1) >= -FALL).all(1)
         ends = (found[:, 0] < 0.5) & (found[:, -1] > 0.5)
         said = f"{what}; a fall by {FALL} counts as none"
-        measured.append(self._mean("knob: share of series that rise", rises, "higher", said))
+        measured.append(self._mean("knob: share of series that rise", rises, "higher", said, group))
         said = f"at {asked[0]:.2g} and {asked[-1]:.2g}"
-        measured.append(self._mean("knob: share with both ends valid", ends, "higher", said))
+        measured.append(self._mean("knob: share with both ends valid", ends, "higher", said, group))
         return tuple(measured)
 
-    def _mean(self, label: str, values: Tensor, better: Better, note: str) -> Measured:
-        low, high = interval(values.double(), share=values.dtype == torch.bool, seed=self.seed) or (None, None)
+    def _mean(self, label: str, values: Tensor, better: Better, note: str, group: Tensor | None) -> Measured:
+        low, high = interval(values.double(), group, share=values.dtype == torch.bool, seed=self.seed) or (None, None)
         return Measured(label=label, value=float(values.double().mean()), n=len(values), low=low, high=high, better=better,
                         note=note)  # fmt: skip
 

@@ -68,12 +68,15 @@ class _Neighbours(SetMetric):
         return dataclasses.replace(self, extract=found)
 
     def features(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
-        """Return (N, 2 D), the image's and the counterfactual's."""
+        """Return (N, 2 D + 2), the image's, the counterfactual's, and two numbers that tell images apart."""
         extract = classifier.features if self.extract is None else self.extract
-        return torch.cat([extract(explanation.image).float(), extract(made(explanation)).float()], 1)
+        draw = torch.Generator().manual_seed(0)
+        weights = torch.rand(2, explanation.image[0].numel(), generator=draw).to(explanation.image.device)
+        own = (explanation.image.flatten(1)[:, None] * weights).sum(2)  # the same sum for the same image, whatever its row
+        return torch.cat([extract(explanation.image).float(), extract(made(explanation)).float(), own], 1)
 
-    def halves(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the first `MOST` images and counterfactuals, (M, D) each.
+    def parts(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the first `MOST` images and counterfactuals, (M, D) each, and (M, M) bool, which are of the same image.
 
         Raises:
             NotApplicable: one answer alone has no others to be told from.
@@ -82,42 +85,50 @@ class _Neighbours(SetMetric):
             raise NotApplicable(
                 f"answers: closeness needs at least 2 answers, got {len(features)}; evaluate more images"
             )
-        one, other = features[:MOST].double().chunk(2, 1)
-        return one, other
+        features, own = features[:MOST, :-2].double(), features[:MOST, -2:]
+        one, other = features.chunk(2, 1)
+        return one, other, (own[:, None] == own).all(2)
 
     def note(self) -> str:
         """How many candidates there are at most."""
         return f"at most {MOST} candidates; falls as their number grows"
 
 
-def nearest_other(first: Tensor, second: Tensor) -> Tensor:
-    """Return (N,) the distance of each row of `first` to the nearest row of `second` with another number."""
+def nearest(first: Tensor, second: Tensor, rivals: Tensor) -> Tensor:
+    """Return (N,) the distance of each row of `first` to the nearest of its rivals (N, M) in `second`; infinite for none."""
     found = []
     for rows in torch.arange(len(first)).split(500):
         distance = torch.cdist(first[rows], second, compute_mode="donot_use_mm_for_euclid_dist")
-        distance[torch.arange(len(rows)), rows] = float("inf")
-        found.append(distance.amin(1))
+        found.append(distance.masked_fill(~rivals[rows], float("inf")).amin(1))
     return torch.cat(found)
 
 
 @dataclass(frozen=True)
 class LatentCloseness(_Neighbours):
-    """Share of counterfactuals that are closer to their own image than to any other counterfactual."""
+    """Share of counterfactuals that are closer to their own image than to any other image's towards the same class."""
 
     name: ClassVar[str] = "latent_closeness"
     title: ClassVar[str] = "latent closeness"
-    formula: ClassVar[str] = "mean of [|E(x_i) - E(x'_i)| < |E(x'_i) - E(x'_j)| for every j other than i]"
+    formula: ClassVar[str] = "mean of [|E(x_i) - E(x'_i)| < |E(x'_i) - E(x'_j)| for every x'_j of another image, same target]"
     source: ClassVar[str] = "EPE eq. 10, exact L2; E is a named embedding instead of the explainer's own encoder"
     about: ClassVar[str] = (
         "Tells whether the counterfactual still belongs to its image. Falls as the number of candidates grows, so "
-        "compare at equal n. The released code uses the image's embedding under two conditions and an approximate "
-        "search, and does not measure the equation."
+        "compare at equal n; an answer without a rival is left out. The released code uses the image's embedding under two "
+        "conditions and an approximate search, and does not measure the equation."
     )
 
     def compute(self, features: Tensor, source: Tensor, target: Tensor) -> float:
-        """Return the share."""
-        image, other = self.halves(features)
-        return float(((image - other).norm(dim=1) < nearest_other(other, other)).double().mean())
+        """Return the share.
+
+        Raises:
+            NotApplicable: no two images are asked for the same class.
+        """
+        image, other, same = self.parts(features)
+        asked = target[:MOST]
+        away = nearest(other, other, ~same & (asked[:, None] == asked))
+        if not bool(away.isfinite().any()):
+            raise NotApplicable("answers: closeness needs two images that are asked for the same class; evaluate more images")
+        return float(((image - other).norm(dim=1) < away)[away.isfinite()].double().mean())
 
 
 @dataclass(frozen=True)
@@ -127,15 +138,15 @@ class FirstNeighbour(_Neighbours):
     name: ClassVar[str] = "first_neighbour"
     title: ClassVar[str] = "first neighbour is the own image"
     formula: ClassVar[str] = (
-        "mean of [argmin over all x_j, and all x'_j with j other than i, of |E(x'_i) - E(.)| is x_i]"
+        "mean of [argmin over all x_j, and all x'_j of other images, of |E(x'_i) - E(.)| is x_i]"
     )
     source: ClassVar[str] = "EPE, the variant in the released notebook"
     about: ClassVar[str] = "Stricter than latent closeness: counterfactuals of other images compete too."
 
     def compute(self, features: Tensor, source: Tensor, target: Tensor) -> float:
         """Return the share."""
-        image, other = self.halves(features)
-        rivals = torch.minimum(nearest_other(other, image), nearest_other(other, other))
+        image, other, same = self.parts(features)
+        rivals = torch.minimum(nearest(other, image, ~same), nearest(other, other, ~same))
         return float(((image - other).norm(dim=1) < rivals).double().mean())
 
 

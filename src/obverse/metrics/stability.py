@@ -85,7 +85,8 @@ class RepeatAgreement(Probe):
     def __call__(self, explainer: Explainer, data: Dataset, classifier: Classifier) -> tuple[Measured, ...]:
         """Return the agreement of maps and, where there are counterfactuals of 11 pixels and more, their SSIM."""
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed))[: self.images]
-        image = data[order].image.to(classifier.device)
+        taken = data[order]
+        image = taken.image.to(classifier.device)
         calls = self.repeats * (2 if isinstance(explainer, Inverts) else 1)
         image = image[: affordable(explainer, image, calls, self.budget)]
         answers = [explainer.explain(image, seed=self.seed + k) for k in range(self.repeats)]
@@ -102,9 +103,9 @@ class RepeatAgreement(Probe):
             if large:
                 similar = [ssim(a.image, b.image) for a, b in inverted]
                 found["repeated searches: SSIM of their images"] = torch.stack(similar).mean(0)
-        rows = []
+        rows, group = [], None if taken.group is None else taken.group[: len(image)]
         for name, values in found.items():
-            low, high = interval(values, seed=self.seed) or (None, None)
+            low, high = interval(values, group, seed=self.seed) or (None, None)
             rows.append(Measured(label=name, value=float(values.mean()), n=len(values), low=low,
                                  high=high, better="higher", note=f"{self.repeats} seeds"))  # fmt: skip
         return tuple(rows)

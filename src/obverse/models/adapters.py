@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from obverse.generative import GenerativeModel
-from obverse.modules import frozen
+from obverse.modules import frozen, last_operation
 from obverse.networks.blocks import clip
 
 Outputs = Literal["logits", "probabilities"]
@@ -37,9 +37,10 @@ class Adapter(GenerativeModel):
         name: for messages and the fingerprint.
 
     Raises:
-        TypeError: no module.
-        ValueError: images of another shape or outside `pixels`, latents of another size, or an encoder that does not
-            belong to this generator: it finds its images no better than by chance.
+        TypeError: no module, or one that returns no tensor.
+        ValueError: weights that are not float32, images of another shape or outside `pixels`, latents of another size, an
+            encoder or critic that fails on the generator's images, opinions that are not what `critic_outputs` says, or an
+            encoder that does not belong to this generator: it finds its images no better than by chance.
     """
 
     name = "adapter"
@@ -50,17 +51,19 @@ class Adapter(GenerativeModel):
         critic_outputs: Outputs = "logits", prior: Callable[[Tensor], Tensor] | None = None, name: str = "adapter",
     ) -> None:  # fmt: skip
         self.name = name  # type: ignore[misc]
-        self.image_shape, self.latent_size = image_shape, latent_size
+        self.image_shape, self.latent_size = cast("tuple[int, int, int]", tuple(image_shape)), latent_size
         self.low, self.high = pixels
         if self.high <= self.low:
             raise ValueError(f"pixels: expected the least and the greatest value, got {pixels}; pass e.g. (-1, 1)")
+        if critic_outputs not in get_args(Outputs):
+            raise ValueError(f"critic_outputs: expected 'logits' or 'probabilities', got {critic_outputs!r}; pass one of these")
         generator = copied(generator, "generator")
-        self._generator = generator
-        self._encoder = copied(encoder, "encoder") if encoder is not None else _if_it_has(generator, "encode")
-        self._critic = copied(critic, "critic") if critic is not None else _if_it_has(generator, "criticise")
+        self._generator, device = generator, device_of(generator)
+        self._encoder = copied(encoder, "encoder", device) if encoder is not None else _if_it_has(generator, "encode")
+        self._critic = copied(critic, "critic", device) if critic is not None else _if_it_has(generator, "criticise")
         self.has_encoder, self.has_critic = self._encoder is not None, self._critic is not None
         self.critic_outputs = critic_outputs
-        self.prior = copied(prior, "prior") if isinstance(prior, nn.Module) else prior
+        self.prior = copied(prior, "prior", device) if isinstance(prior, nn.Module) else prior
         self._probe()
         self._fingerprint = self.fingerprint  # nothing changes it any more
 
@@ -104,21 +107,37 @@ class Adapter(GenerativeModel):
             latent = self.sample(PROBES)
             if tuple(latent.shape) != (PROBES, self.latent_size):
                 raise ValueError(f"prior: expected latents of shape (N, {self.latent_size}), got {tuple(latent.shape)}")
-            try:
-                made = getattr(self._generator, "decode", self._generator)(latent)
-            except RuntimeError as error:
-                raise ValueError(f"latent_size: the generator failed on latents of size {self.latent_size}: {error}; pass "
-                                 "the size it was trained with, and a module that takes (N, latent_size)") from error  # fmt: skip
+            made = tried("generator", lambda: getattr(self._generator, "decode", self._generator)(latent),
+                         f"latents of size {self.latent_size}",
+                         "pass the latent_size it was trained with, and a module that takes (N, latent_size)")  # fmt: skip
             check_made(made, self.image_shape, (self.low, self.high))
             image = self._decode(latent)
             if self.has_encoder:
                 self._check_encoder(image)
-            if self.has_critic and self._criticise(image).shape != (PROBES,):
-                raise ValueError(f"critic: expected one number an image, got {tuple(self._criticise(image).shape)} for "
-                                 f"{PROBES} images; wrap it to return (N,) opinions")  # fmt: skip
+            if self.has_critic:
+                self._check_critic(image)
+
+    def _check_critic(self, image: Tensor) -> None:
+        judge = getattr(self._critic, "criticise", cast(nn.Module, self._critic))
+        with torch.enable_grad():
+            seen = self._as_theirs(image).requires_grad_(True)
+            opinion = tried("critic", lambda: judge(seen),
+                            f"images of {self.image_shape}", "pass the critic that was trained beside it")  # fmt: skip
+        if tuple(opinion.shape) not in {(PROBES,), (PROBES, 1)}:
+            raise ValueError(f"critic: expected one number an image, got {tuple(opinion.shape)} for {PROBES} images; wrap it to "
+                             "return (N,) opinions")  # fmt: skip
+        if self.critic_outputs == "logits" and last_operation(opinion).startswith("Sigmoid"):
+            raise ValueError("critic_outputs: 'logits' was announced, and the critic ends in a sigmoid; pass "
+                             "critic_outputs='probabilities'")  # fmt: skip
+        low, high = (float(value) for value in opinion.detach().aminmax())
+        if self.critic_outputs == "probabilities" and (low < 0 or high > 1):
+            raise ValueError(f"critic_outputs: 'probabilities' was announced, and opinions are in [{low:.4g}, {high:.4g}]; leave "
+                             "it out for logits")  # fmt: skip
 
     def _check_encoder(self, image: Tensor) -> None:
-        code = self._encode(image)
+        encode, theirs = getattr(self._encoder, "encode", cast(nn.Module, self._encoder)), self._as_theirs(image)
+        code = tried("encoder", lambda: encode(theirs), f"images of {self.image_shape}",
+                     "pass the encoder that was trained for this generator")  # fmt: skip
         if tuple(code.shape) != (PROBES, self.latent_size):
             raise ValueError(f"encoder: expected latents of shape (N, {self.latent_size}) like the generator's, got "
                              f"{tuple(code.shape)}; pass the encoder that was trained for it")  # fmt: skip
@@ -166,7 +185,9 @@ class BigGAN(GenerativeModel):
         with torch.no_grad():
             embedded = self._embed(torch.zeros(1, dtype=torch.int64, device=self.device))
             self.latent_size = self.noise_size + embedded.shape[1]
-            check_made(self.module.generator(self.sample(1, target=0), truncation), self.image_shape, (-1, 1))
+            made = tried("module", lambda: self.module.generator(self.sample(1, target=0), truncation),
+                         f"latents of size {self.latent_size}", "pass the port's BigGAN as it is, once it is loaded")  # fmt: skip
+            check_made(made, self.image_shape, (-1, 1))
         self._fingerprint = self.fingerprint  # nothing changes it any more
 
     @property
@@ -198,12 +219,12 @@ class BigGAN(GenerativeModel):
         return embedded
 
 
-def copied(module: nn.Module, name: str) -> nn.Module:
-    """Return a frozen copy.
+def copied(module: nn.Module, name: str, device: torch.device | None = None) -> nn.Module:
+    """Return a frozen copy, on a device or where the module is.
 
     Raises:
         TypeError: something else than a module.
-        ValueError: a module that cannot be copied.
+        ValueError: a module that cannot be copied, or whose weights are not float32.
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"{name}: expected a torch.nn.Module, got {type(module).__name__}; wrap a function in one")
@@ -211,19 +232,39 @@ def copied(module: nn.Module, name: str) -> nn.Module:
         twin = copy.deepcopy(module)
     except RuntimeError as error:  # spectral norm keeps the graph of its last run
         raise ValueError(f"{name}: cannot be copied ({error}); run it once under torch.no_grad() first") from error
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    return frozen(twin, device)
+    other = [p.dtype for p in module.parameters() if p.is_floating_point() and p.dtype != torch.float32]
+    if other:
+        raise ValueError(f"{name}: expected weights in float32, got {other[0]}; call .float() on it first")
+    return frozen(twin, device_of(module) if device is None else device)
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return where a module's weights are."""
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
+
+
+def tried(part: str, run: Callable[[], Any], on: str, remedy: str) -> Tensor:
+    """Return what a part of the user's makes, or say in words that it fails.
+
+    Raises:
+        TypeError: no tensor.
+        ValueError: it raised.
+    """
+    try:
+        made = run()
+    except RuntimeError as error:
+        raise ValueError(f"{part}: it failed on {on}: {error}; {remedy}") from error
+    if not isinstance(made, Tensor):
+        raise TypeError(f"{part}: expected it to return a tensor, got {type(made).__name__}; wrap it to return one")
+    return made
 
 
 def check_made(made: Tensor, image_shape: tuple[int, int, int], pixels: tuple[float, float]) -> None:
     """Raise unless a generator's images have the shape and the range of pixels that were announced.
 
     Raises:
-        TypeError: no tensor.
         ValueError: another shape or range, or pixels that are not finite.
     """
-    if not isinstance(made, Tensor):
-        raise TypeError(f"generator: expected a tensor of images, got {type(made).__name__}; wrap it to return one")
     if tuple(made.shape[1:]) != tuple(image_shape):
         raise ValueError(f"image_shape: expected images of shape {image_shape}, got {tuple(made.shape[1:])}; pass the shape "
                          "that the generator makes")  # fmt: skip

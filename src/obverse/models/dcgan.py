@@ -1,7 +1,7 @@
 """A DCGAN with encoder (C3LT section 4.1; Radford et al.), trained together: a latent space that images are found in.
 
 The paper's generators are a published DCGAN (digits) and a progressive GAN (fashion), with encoders trained afterwards in
-a way that it does not tell. Deviations, because the error of the encoder bounds every explanation after it:
+a way that it does not tell. Deviations, because the error of the encoder bounds every picture the model makes of an image:
 - Generator and encoder are trained together, so that the generator learns to make the very images of the set.
 - Latents lie on a sphere, where noise, codes and what a search finds have one norm, and the walks of C3LT, which keep it,
   never leave it.
@@ -20,11 +20,12 @@ from torch.optim import Adam, Optimizer
 from obverse.batches import Step
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
+from obverse.explanation import NotApplicable
 from obverse.generative import LearnedModel
 from obverse.losses import fake_loss, real_loss, real_penalty
 from obverse.models.scores import reconstruction, sample_distance
 from obverse.networks.dcgan import Generator, Pyramid, on_sphere
-from obverse.settings import check_positive
+from obverse.settings import check_least, check_positive
 from obverse.training import Moves
 
 
@@ -50,7 +51,8 @@ class DCGAN(LearnedModel):
         seed: of the initial weights.
 
     Raises:
-        ValueError: sides that are not 4 to 8 times a power of 2, or a classifier of other images.
+        NotApplicable: a classifier without features.
+        ValueError: impossible numbers, sides that are not 4 to 8 times a power of 2, or a classifier of other images.
     """
 
     name: ClassVar[str] = "gan"
@@ -73,9 +75,13 @@ class DCGAN(LearnedModel):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_positive(self, "penalty_every")
+        check_positive(self, "penalty_every", "width", "latent_size", "learning_rate", "critic_rate")
+        check_least(self, 0, "image", "features", "latent", "realism", "rebuilt", "penalty", "decay")
         self.has_critic = self.realism > 0  # otherwise nothing trains it
         self.watch(self.classifier)
+        if self.classifier is not None and self.features and not self.classifier.has_features:
+            raise NotApplicable("classifier: it has no linear layer whose features reconstructions could keep; pass features=0, "
+                                "or no classifier")  # fmt: skip
         self.place(lambda: {
             "generator": Generator(self.image_shape, self.latent_size, width=self.width),
             "encoder": Pyramid(self.image_shape, self.latent_size, width=self.width),

@@ -14,7 +14,7 @@ from obverse.losses import energy_distance, l1_each
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """How far images are from what the model makes of them; it bounds every explanation that uses the model.
+    """How far images are from what the model makes of them; it bounds every picture that the model makes of an image.
 
     Args:
         count: images.

@@ -13,6 +13,7 @@ from obverse.batches import Step
 from obverse.data.base import Dataset, Sample
 from obverse.generative import LearnedModel
 from obverse.networks.dcgan import Generator, Pyramid
+from obverse.settings import check_least, check_positive
 from obverse.training import Moves
 
 
@@ -31,7 +32,7 @@ class VAE(LearnedModel):
         seed: of the initial weights.
 
     Raises:
-        ValueError: sides that are not 4 to 8 times a power of 2.
+        ValueError: impossible numbers, or sides that are not 4 to 8 times a power of 2.
     """
 
     name: ClassVar[str] = "vae"
@@ -44,6 +45,8 @@ class VAE(LearnedModel):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_positive(self, "width", "latent_size", "learning_rate")
+        check_least(self, 0, "divergence")
         self.place(lambda: {
             "decoder": Generator(self.image_shape, self.latent_size, width=self.width),
             "encoder": Pyramid(self.image_shape, 2 * self.latent_size, width=self.width),

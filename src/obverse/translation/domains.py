@@ -38,11 +38,7 @@ def decisions(data: Dataset, classifier: Classifier, name: str) -> Tensor:
     Raises:
         ValueError: a class that is never decided, or images of more classes than the two that the classifier chooses between.
     """
-    others = [known for known in data.classes if known not in classifier.classes]
-    if len(classifier.classes) == 2 and not classifier.view and others and set(classifier.classes) <= set(data.classes):
-        raise ValueError(f"data: {name} translates between {' and '.join(classifier.classes)}, got images of "
-                         f"{len(data.classes)} classes ({', '.join(data.classes)}); open those two of them, or train a "
-                         f"classifier of all and use {MULTI_CLASS} or a view, classifier.against_rest(name)")  # fmt: skip
+    check_known(data, classifier, name)
     found = classifier.posteriors(data).argmax(1)
     counts = torch.bincount(found, minlength=len(classifier.classes)).tolist()
     if min(counts) == 0:
@@ -50,6 +46,19 @@ def decisions(data: Dataset, classifier: Classifier, name: str) -> Tensor:
         raise ValueError(f"data: the classifier never decides {never!r} on these {len(data)} images; {name} needs images of "
                          "every decision: pass other images or check the classifier")  # fmt: skip
     return found
+
+
+def check_known(data: Dataset, classifier: Classifier, name: str) -> None:
+    """Raise where a classifier of two classes would sort images of further classes into them.
+
+    Raises:
+        ValueError: images of more classes than the two that the classifier chooses between.
+    """
+    others = [known for known in data.classes if known not in classifier.classes]
+    if len(classifier.classes) == 2 and not classifier.view and others and set(classifier.classes) <= set(data.classes):
+        raise ValueError(f"data: {name} translates between {' and '.join(classifier.classes)}, got images of "
+                         f"{len(data.classes)} classes ({', '.join(data.classes)}); open those two of them, or train a "
+                         f"classifier of all and use {MULTI_CLASS} or a view, classifier.against_rest(name)")  # fmt: skip
 
 
 def domain_of_each(data: Dataset, classifier: Classifier, by: Domains, name: str) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from obverse.data.base import Dataset
 from obverse.explainer import LearnedExplainer, Query, Target
-from obverse.translation.domains import Domains
+from obverse.translation.domains import Domains, check_known
 
 
 @dataclass(eq=False, kw_only=True)
@@ -58,7 +58,8 @@ class PairExplainer(LearnedExplainer):
         """Return the place in `used` of each image's class, -1 for classes of no pair.
 
         Raises:
-            ValueError: a class without images, or images without labels where `domains` asks for them.
+            ValueError: a class without images, images of more classes than a classifier of two knows, or images without labels
+                where `domains` asks for them.
         """
         found = self._classes_of(data)
         place = torch.full((len(self.classifier.classes) + 1,), -1)  # the last for labels of no class
@@ -96,6 +97,7 @@ class PairExplainer(LearnedExplainer):
     def _classes_of(self, data: Dataset) -> Tensor:
         """Return (N,) the class of each image, -1 for a label that the classifier does not know."""
         if self.domains == "decision":
+            check_known(data, self.classifier, self.name)
             return self.classifier.posteriors(data).argmax(1).cpu()
         labels, known = data.labels(), self.classifier.classes
         if labels is None:
