@@ -208,9 +208,11 @@ def maps(explainer: MedXGAN, test: Dataset, classifier: Classifier, count: int) 
 def curves(found: Mapping[str, Any]) -> Figure:
     """Return two plots of what `maps` found: the posterior as a map's highest pixels go, and how much of the image it marks."""
     figure, boxes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    shown = {"deletion": ("share of the pixels set to the image's mean", "mean posterior of the class decided"),
-             "share of the image in the map": ("threshold, as a share of the map's maximum", "share of the pixels above it")}  # fmt: skip
-    for axes, (name, (across, up)) in zip(boxes, shown.items(), strict=True):
+    shown = (
+        ("deletion", "share of the pixels set to the image's mean", "mean posterior of the class decided"),
+        ("share of the image in the map", "threshold, as a share of the map's maximum", "share of the pixels above it"),
+    )
+    for axes, (name, across, up) in zip(boxes, shown, strict=True):
         for label, one in found.items():
             axes.plot(*one["curves"][name], label=label)
         axes.set(xlabel=across, ylabel=up)

@@ -142,11 +142,6 @@ def test_the_sign_update_is_the_step_of_pgd_worked_by_hand():
     assert two.loss.item() == pytest.approx(-7 * 0.55)
 
 
-def test_the_rate_falls_over_the_last_share_of_the_steps():
-    found = minimise(lambda value, rows: -value[:, 0], torch.zeros(1, 1), steps=4, rate=1.0, falling=0.5, update="sign")
-    assert found.value.item() == pytest.approx(1 + 1 + 1 + (0.01 + 0.99 / 2))
-
-
 def test_the_start_is_projected_and_left_as_it_was():
     start = torch.full((2, 2), 5.0)
     found = minimise(bowl, start, steps=1, rate=1e-9, update="sgd", project=lambda value, rows: value.clamp(0, 1))
@@ -187,12 +182,6 @@ def test_restarts_find_the_deeper_valley():
 def test_impossible_numbers(arguments):
     with pytest.raises(ValueError, match="steps, rate, check_every: expected positive numbers, got"):
         minimise(bowl, torch.zeros(3, 2), **arguments)
-
-
-@pytest.mark.parametrize("falling", [-0.1, 1.1])
-def test_a_share_of_the_steps_is_none(falling):
-    with pytest.raises(ValueError, match=r"falling: expected a share of the steps in \[0, 1\], got .*; leave it out for none"):
-        minimise(lambda value, rows: value.sum(1), torch.zeros(1, 1), steps=2, falling=falling)
 
 
 @pytest.mark.parametrize("arguments", [{"update": "newton"}, {"keep": "worst"}])

@@ -135,7 +135,7 @@ class Comparison:
             write_json(path, self.to_dict())
         elif path.suffix == ".csv":
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(self.to_csv())
+            path.write_text(self.to_csv(), encoding="utf-8")
         elif path.suffix == ".html":
             from obverse.report.comparison import render  # templates only where wanted
 

@@ -19,7 +19,7 @@ from obverse.generative import GenerativeModel
 from obverse.methods import LEARNED, METHODS, method
 from obverse.metrics.base import Context
 from obverse.metrics.judges import Autoencoders, JudgeSettings, judge
-from obverse.settings import restore
+from obverse.settings import check_type, restore
 
 
 @dataclass(kw_only=True)
@@ -116,7 +116,11 @@ def _settings(kind: type[Explainer], text: str) -> tuple[bool, dict[str, Any]]:
     if unknown := sorted(set(pairs) - known):
         raise ValueError(f"baseline: {kind.name} has the settings {', '.join(sorted(known)) or 'none'}, got "
                          f"{', '.join(unknown)}; pass one of them")  # fmt: skip
-    return bool(presets), restore(kind, {key: _value(value) for key, value in pairs.items()})
+    given = {key: _value(value) for key, value in pairs.items()}
+    for field in dataclasses.fields(kind):
+        if field.name in given and field.default is not dataclasses.MISSING:
+            check_type(kind, field.name, given[field.name], field.default)
+    return bool(presets), restore(kind, given)
 
 
 def _value(text: str) -> Any:

@@ -59,6 +59,10 @@ class RunFolder:
                 settled(folder / name)
             if not resumes:
                 (folder / "metrics.jsonl").unlink(missing_ok=True)
+            if config.exists() and not resumes:  # of the run before; without a run, a classifier there is the user's
+                for name in ("classifier", "model"):
+                    shutil.rmtree(folder / name, ignore_errors=True)
+                (folder / "run.json").unlink(missing_ok=True)
             write_json(config, {"what": dict(what), "fit": dict(settings), "versions": versions()})
         wait()  # and has written before the others read
         return RunFolder(folder, main=main)

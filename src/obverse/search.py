@@ -41,7 +41,6 @@ def minimise(
     *,
     steps: int,
     rate: float = 1e-2,
-    falling: float = 0.0,
     update: Literal["adam", "sgd", "sign"] = "adam",
     project: Callable[[Tensor, Tensor], Tensor] | None = None,
     done: Callable[[Tensor, Tensor], Tensor] | None = None,
@@ -59,7 +58,6 @@ def minimise(
         start: (N, ...); for R restarts R * N rows, restart-major, and `best_restart` afterwards.
         steps: at most.
         rate: step size; for "sign" the change of every entry a step.
-        falling: last share of the steps, over which the rate falls linearly to a hundredth.
         update: Adam, plain gradient descent, or the sign of the gradient (PGD).
         project: (values, rows) to allowed values, after every step and on the start.
         done: (values, rows) to (M,) bool, these values are good enough and what is returned; asked every `check_every` steps.
@@ -77,8 +75,6 @@ def minimise(
     """
     if steps < 1 or rate <= 0 or check_every < 1:
         raise ValueError(f"steps, rate, check_every: expected positive numbers, got {steps}, {rate:g}, {check_every}")
-    if not 0 <= falling <= 1:
-        raise ValueError(f"falling: expected a share of the steps in [0, 1], got {falling:g}; leave it out for none")
     if update not in ("adam", "sgd", "sign") or keep not in ("best", "last"):
         raise ValueError("update, keep: expected 'adam', 'sgd' or 'sign', and 'best' or 'last', got "
                          f"{update!r}, {keep!r}")  # fmt: skip
@@ -104,9 +100,6 @@ def minimise(
             break
         if update == "sign" and value.grad is not None:
             value.grad.sign_()
-        if falling:
-            left = (steps - index) / (steps * falling)
-            optimizer.param_groups[0]["lr"] = rate * min(1.0, 0.01 + 0.99 * left)
         optimizer.step()
         if project is not None:
             with torch.no_grad():

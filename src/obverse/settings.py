@@ -87,7 +87,7 @@ def adjust(what: Any, changes: Mapping[str, Any]) -> None:
             known = ", ".join(what.adjustable) or "none"
             raise ValueError(f"{name}: expected a setting of {what.name} that counts after training ({known}), got {name!r}; "
                              "fit anew with it")  # fmt: skip
-        _check_type(what, name, value)
+        check_type(type(what), name, value, getattr(what, name))
     if changes:
         checked = dataclasses.replace(what, **changes)
         for name in changes:
@@ -97,15 +97,24 @@ def adjust(what: Any, changes: Mapping[str, Any]) -> None:
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "none"}
 
 
-def _check_type(what: Any, name: str, value: Any) -> None:
-    """Raise unless a value is of the type that a hyperparameter is declared with, where that is a number or a truth."""
-    hint = typing.get_type_hints(type(what))[name]
+def check_type(kind: Any, name: str, value: Any, example: Any) -> None:
+    """Raise unless a value is of the type that a hyperparameter is declared with, where that is a number, a truth or a word.
+
+    Args:
+        kind: the class that declares it, which has a `name`.
+        name: of the hyperparameter.
+        value: given.
+        example: a value that it may have.
+
+    Raises:
+        ValueError: naming what is expected.
+    """
+    hint = typing.get_type_hints(kind)[name]
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     wide = {*kinds, int} if float in kinds else set(kinds)  # a whole number is a number, but true is none
     if set(kinds) <= _WORDS.keys() and type(value) not in wide:
         expected = " or ".join(_WORDS[kind] for kind in kinds)
-        raise ValueError(f"{name}: expected {expected} for {what.name}, got {value!r}; pass e.g. {name}="
-                         f"{json.dumps(getattr(what, name))}")  # fmt: skip
+        raise ValueError(f"{name}: expected {expected} for {kind.name}, got {value!r}; pass e.g. {name}={json.dumps(example)}")
 
 
 def restore(cls: type, settings: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -133,6 +133,7 @@ def fit(
     precision: Precision = "auto",
     seed: int = 0,
     progress: bool = True,
+    opened: Callable[[Path], None] | None = None,
 ) -> History:
     """Train anything trainable, and leave it with the weights that did best on validation.
 
@@ -153,6 +154,7 @@ def fit(
         precision: "auto" is bf16 autocast where the machine is fast at it.
         seed: of data order, noise and nothing else; networks are initialised by whoever made them.
         progress: show a bar (where the output is no terminal, a line a validation and one a minute).
+        opened: called with the run folder before the first step, by one process, to put beside what `fit` writes there.
 
     Returns:
         History: steps, seconds, validation curve.
@@ -179,6 +181,8 @@ def fit(
     settings = {"data": facts, "steps": steps, "batch_size": batch_size, "average": average, "precision": precision, "seed": seed}
     folder = RunFolder.open(run_dir, trainable.describe(), settings, existing, main=accelerator.is_main_process,
                             wait=accelerator.wait_for_everyone)  # fmt: skip
+    if opened is not None and folder.path is not None and accelerator.is_main_process:
+        opened(folder.path)
     folder.restore(state)
     name = device_name(device)
     low = in_bf16("float32" if precision == "auto" and trainable.full_precision else precision, device)
@@ -340,8 +344,10 @@ def _any(accelerator: Accelerator, here: bool, device: torch.device) -> bool:
 
 def _accelerator(device: torch.device) -> Accelerator:
     from accelerate import Accelerator  # a second to import; only training needs it
+    from accelerate.state import AcceleratorState
 
-    return Accelerator(cpu=device.type == "cpu")
+    # its state is one for the process, and refuses to turn to a CPU after a GPU; nothing here asks it for a device
+    return Accelerator(cpu=device.type == "cpu" and not AcceleratorState._shared_state)
 
 
 def _check(steps: int, batch_size: int, validate_every: int, average: float, max_minutes: float | None) -> None:

@@ -261,8 +261,8 @@ def test_the_encoder_starts_where_it_says_and_the_search_refines_it():
 
 
 def test_what_is_set_afterwards_is_saved_and_read_again(tmp_path):
-    changes = {"start": "normal", "restarts": 2, "search_steps": 4, "refine_steps": 2, "search_rate": 0.03, "search_falling": 0.5,
-               "image_weight": 9.0, "patience": 7, "negative": 0.2}  # fmt: skip
+    changes = {"start": "normal", "restarts": 2, "search_steps": 4, "refine_steps": 2, "search_rate": 0.03, "image_weight": 9.0,
+               "patience": 7, "negative": 0.2}  # fmt: skip
     assert set(changes) == set(MedXGAN.adjustable)
     explainer = make(start="encoder")
     adjust(explainer, changes)
@@ -272,16 +272,6 @@ def test_what_is_set_afterwards_is_saved_and_read_again(tmp_path):
     torch.testing.assert_close(loaded.explain(IMAGES).counterfactual, explainer.explain(IMAGES).counterfactual)
     with pytest.raises(ValueError, match="start: expected 'normal' for a medxgan without an encoder, got 'encoder'; fit anew"):
         adjust(make(), {"start": "encoder"})
-    with pytest.raises(ValueError, match=r"search_falling: expected a share of the steps in \[0, 1\] for medxgan, got 2; leave"):
-        make(search_falling=2.0)
-
-
-def test_the_rate_of_the_search_falls_if_it_is_asked_to():
-    explainer = make(search_steps=60, search_rate=0.3, patience=60)
-    plain = explainer.invert(POSITIVE, restarts=1)
-    adjust(explainer, {"search_falling": 1.0})
-    falling = explainer.invert(POSITIVE, restarts=1)
-    assert not torch.equal(plain.latent, falling.latent)
 
 
 def test_independent_starts_come_from_the_seed():

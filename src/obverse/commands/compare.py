@@ -32,7 +32,7 @@ class CompareOptions:
         judges: folder where the networks that judge realism are kept between evaluations; an autoencoder from there is
             also what the baselines cem and reconstruction take.
         inception: safetensors file with the weights of Inception-v3, for distances on its features.
-        out: folder for a report of each, and the comparison as HTML, JSON and CSV.
+        out: folder for a report of each as HTML and JSON, and the comparison as HTML, JSON and CSV.
     """
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")]
@@ -71,7 +71,8 @@ def run(arguments: list[str]) -> int:
             history=histories.get(name), seed=options["judge"].seed,
         )  # fmt: skip
         plain = re.sub(r"[^\w.-]+", "-", name)  # settings hold signs that no file name may
-        reports[name].save(chosen.out / f"{plain}.html")  # kept, whatever happens to the next one
+        for ending in ("html", "json"):  # kept, whatever happens to the next one
+            reports[name].save(chosen.out / f"{plain}.{ending}")
     comparison = compare(reports, seed=options["judge"].seed)
     Console().print(comparison.console())
     for ending in ("html", "json", "csv"):

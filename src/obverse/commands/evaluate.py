@@ -11,6 +11,7 @@ from rich.console import Console
 from obverse.commands.options import parse
 from obverse.commands.runs import JudgeOptions
 from obverse.evaluation import evaluate
+from obverse.report.base import check_ending
 from obverse.training import history_of
 
 
@@ -40,6 +41,7 @@ def run(arguments: list[str]) -> int:
     about = "Say in figures how far an explainer can be trusted."
     options = parse("evaluate", about, {"evaluate": EvaluateOptions, "judge": JudgeOptions}, arguments)
     chosen: EvaluateOptions = options["evaluate"]
+    check_ending(chosen.out)  # now, not after an hour
     opened = options["judge"].open(chosen.run)
     report = evaluate(
         opened.explainer, opened.data, reference=opened.train, validation=opened.validation,

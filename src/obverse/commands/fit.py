@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,14 @@ class ClassifierOptions:
     against_rest: str | None = None
     label: str | None = None
 
+    def whole(self) -> Classifier:
+        """Return the classifier with all its classes."""
+        inner = self.classifier / "classifier"
+        return Classifier.load(inner if inner.is_dir() else self.classifier)
+
     def load(self) -> Classifier:
         """Return the classifier, or the view of it that was asked for."""
-        inner = self.classifier / "classifier"
-        whole = Classifier.load(inner if inner.is_dir() else self.classifier)
+        whole = self.whole()
         if self.against_rest is not None:
             return whole.against_rest(self.against_rest)
         return whole if self.label is None else whole.label(self.label)
@@ -160,15 +165,17 @@ def _explainer(name: str, arguments: list[str]) -> int:
         train, validation = match_labels(train, classifier.classes), match_labels(validation, classifier.classes)
     folder = options["fit"].run_dir
     blind = walks and options["model"].samples_only
-    history = _fit(explainer, None if blind else train, validation, options["fit"])
+    view, whole = {"against_rest": chosen.against_rest, "label": chosen.label}, chosen.whole()
+
+    def opened(folder: Path) -> None:  # before the first step: a run that is stopped can be looked at too
+        whole.save(folder / "classifier")
+        for part in parts:
+            part.save(folder / "model")
+        write_json(folder / "run.json", {"data": data.plain(), "view": view})
+
+    history = _fit(explainer, None if blind else train, validation, options["fit"], opened)
     for decided, share in getattr(explainer, "acceptance", {}).items():
         print(f"samples decided {decided!r}: {share:.1%} of those drawn")
-    inner = chosen.classifier / "classifier"
-    Classifier.load(inner if inner.is_dir() else chosen.classifier).save(folder / "classifier")
-    for part in parts:
-        part.save(folder / "model")
-    view = {"against_rest": chosen.against_rest, "label": chosen.label}
-    write_json(folder / "run.json", {"data": data.plain(), "view": view})
     return _said(history, folder, f"obverse evaluate {folder}")
 
 
@@ -195,11 +202,15 @@ def _untrained(name: str) -> int:
     return 2
 
 
-def _fit(job: Trainable, train: Dataset | None, validation: Dataset, options: FitOptions) -> History:
+def _fit(
+    job: Trainable, train: Dataset | None, validation: Dataset, options: FitOptions,
+    opened: Callable[[Path], None] | None = None,
+) -> History:  # fmt: skip
     return fit(
         job, train, validation=validation, steps=options.steps, batch_size=options.batch_size,
         validate_every=options.validate_every, max_minutes=options.max_minutes, run_dir=options.run_dir,
         existing=options.existing(), average=options.average, precision=options.precision, seed=options.seed,
+        opened=opened,
     )  # fmt: skip
 
 

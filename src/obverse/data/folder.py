@@ -62,12 +62,25 @@ def _tree(place: Path) -> Iterable[Record]:
     masks = place / "masks"
     folders = _folders(images, leave_out=masks)
     if folders and all(child.name.lower() in _SPLITS for child in folders):
+        _check_folders(masks, {child.name for child in folders})
         for child in folders:
+            _check_folders(masks / child.name, {kind.name for kind in _folders(child, leave_out=masks)})
             for kind in _folders(child, leave_out=masks):
                 yield from _class(kind, masks / child.name / kind.name, _SPLITS[child.name.lower()])
         return
+    _check_folders(masks, {kind.name for kind in folders})
     for kind in folders:
         yield from _class(kind, masks / kind.name, None)
+
+
+def _check_folders(masks: Path, known: set[str]) -> None:
+    """Raise where masks lie where no image looks for them."""
+    if not masks.is_dir():
+        return
+    lost = [one.name for one in [*_images(masks), *_folders(masks, leave_out=masks)] if one.name not in known]
+    if lost:
+        raise ValueError(f"mask: expected sub-folders {', '.join(sorted(known))} in {masks}, like those of the images, got "
+                         f"{lost[0]}; move it there")  # fmt: skip
 
 
 def _folders(place: Path, *, leave_out: Path) -> list[Path]:
@@ -81,6 +94,9 @@ def _class(kind: Path, masks: Path, split: str | None) -> Iterable[Record]:
         raise ValueError(f"spec: expected images ({', '.join(SUFFIXES)}) in {kind}, got none; add some or remove the "
                          "folder")  # fmt: skip
     mask_of = {file.stem: file for file in _images(masks)} if masks.is_dir() else {}
+    if lost := sorted(set(mask_of) - {file.stem for file in files}):
+        raise ValueError(f"mask: expected masks named like the images in {kind}, got {mask_of[lost[0]].name} in {masks}; rename "
+                         "it, or remove it")  # fmt: skip
     for file in files:
         yield Record(path=file, label=kind.name, mask=mask_of.get(file.stem), split=split)
 
@@ -103,13 +119,19 @@ def _check_masks(records: Iterable[Record]) -> None:
 def _table(file: Path) -> tuple[list[Record], tuple[str, ...]]:
     with file.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines, strict=True)
-        columns = tuple(reader.fieldnames or ())
+        try:
+            columns = tuple(reader.fieldnames or ())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file}: expected UTF-8, got {error}; save it as CSV UTF-8") from error
         if missing := [name for name in ("path", "label") if name not in columns]:
             raise ValueError(f"{file}: expected the columns path and label, {' and '.join(missing)} not among "
-                             f"{', '.join(columns) or 'none'}; name the columns in the first line")  # fmt: skip
+                             f"{', '.join(columns) or 'none'}; name the columns in the first line, or remove the file to use "
+                             "class sub-folders")  # fmt: skip
         names = tuple(column for column in columns if column not in _COLUMNS)
         try:
             records = [_row(file, reader.line_num, row, names) for row in reader]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file}: expected UTF-8, got {error}; save it as CSV UTF-8") from error
         except csv.Error as error:
             place = f"after line {reader.line_num}"
             raise ValueError(f"{file}: expected a CSV file, got {error} {place}; mend it") from error

@@ -61,10 +61,11 @@ def near_duplicates(thumbnail: Tensor, part: Tensor) -> Tensor:
     Returns:
         (N,) bool.
     """
-    one, other = similar_pairs(standardised(thumbnail), SIMILAR).T
-    found = torch.zeros(len(part), dtype=torch.bool)
-    found[one[part[one] != part[other]]] = True
-    return found
+    flat = standardised(thumbnail)
+    # in blocks: photographs of one camera may all be alike, and their pairs too many to list
+    found = [((flat[rows] @ flat.T >= SIMILAR) & (part[rows, None] != part)).any(1)
+             for rows in torch.arange(len(part)).split(1024)]  # fmt: skip
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.bool)
 
 
 def standardised(thumbnail: Tensor) -> Tensor:

@@ -25,7 +25,6 @@ class LatentSearch:
         classifier: whose posteriors are matched.
         steps: at most, for each start.
         rate: Adam's learning rate.
-        falling: share of the steps over which it falls, see `minimise`.
         image_weight: of the mean squared error on [0, 1] against the class term.
         patience: steps in which the loss must fall by a hundredth, or the search of that image stops.
         negative: weight of the log loss of the absent class where z2 is taken away (see `negative_term`).
@@ -39,7 +38,6 @@ class LatentSearch:
     image_weight: float
     patience: int
     negative: float = 0.0
-    falling: float = 0.0
     rows: int = 64
 
     def objective(self, latent: Tensor, image: Tensor, posterior: Tensor) -> Tensor:
@@ -85,7 +83,7 @@ class LatentSearch:
             return loss + self.negative * self.negative_term(latent, decided[rows]) if self.negative else loss
 
         found = minimise(
-            objective, start.flatten(0, 1), steps=self.steps, rate=self.rate, falling=self.falling,
+            objective, start.flatten(0, 1), steps=self.steps, rate=self.rate,
             project=lambda latent, rows: latent * allowed[rows], settled=_settled(objective, allowed),
             check_every=self.patience,
         )  # fmt: skip

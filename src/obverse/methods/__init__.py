@@ -86,7 +86,11 @@ def load(
 
 def classifier_for(run: Path, folder: Path) -> Classifier:
     """Return the classifier in `folder`, narrowed to the class or label that the run in `run` explains."""
-    classifier = Classifier.load(folder / "classifier" if (folder / "classifier").is_dir() else folder)
+    inner = folder / "classifier"
+    if not inner.is_dir() and not (folder / "classifier.json").exists():
+        raise FileNotFoundError(f"classifier: {folder} holds none; pass it, obverse.load(folder, classifier), or name the folder "
+                                "of a finished `obverse fit`")  # fmt: skip
+    classifier = Classifier.load(inner if inner.is_dir() else folder)
     for view, name in read_json(run / "run.json")["view"].items():
         if name is not None:
             classifier = {"against_rest": classifier.against_rest, "label": classifier.label}[view](name)

@@ -7,7 +7,8 @@ Deviations from the paper:
 - Least squares instead of logarithms in eqs 3, 6 and 8 (as the authors' code; "log" is the other choice).
 - The second term of eq. 9 takes |xf + M(xf) - x-| with xf the translated healthy image: the printed x+ + M(xf) would add
   the map of one image to another.
-- The identity term is not in the paper but in its code: nothing else asks for an empty map where there is no disease.
+- The identity term is not in the paper but in its code: nothing else asks for an empty map where there is no disease. It
+  weighs 5, as in the cascade's first step there (1 for the integrated form); the networks have no normalisation, theirs have.
 - The residual is on the diseased image, as printed; the published code has it on the healthy one.
 - Cycle and identity distances are quadratic for differences well below 0.005. With the plain L1 the generator towards
   disease stayed at no change for all of 2750 steps at 128 px (see `soft_l1`).
@@ -46,7 +47,7 @@ class _Finding(Cycle):
 
     Args:
         diseased: the class with the finding, by index or name.
-        back: lambda of the cycle from diseased to healthy and back; 10 is printed.
+        back: lambda of the cycle from diseased to healthy and back; 10 in the authors' code.
     """
 
     diseased: int | str = 1

@@ -74,7 +74,6 @@ class MedXGAN(LearnedExplainer):
         restarts: searches from independent noise, of which the best is taken; one from the encoder.
         search_steps, refine_steps: at most, from noise and from the encoder's output.
         search_rate: Adam's learning rate in the search.
-        search_falling: last share of the search's steps, over which its rate falls; images whose loss does not fall stop before.
         image_weight: of the mean squared error against the class term in eq. 5; 16 on [0, 1] is 4 on [-1, 1].
         patience: steps in which the loss must fall by a hundredth, or the search of that image stops.
         negative: weight in the search of the log loss of the absent class for z1 without z2; 0 searches as printed.
@@ -84,8 +83,7 @@ class MedXGAN(LearnedExplainer):
     name: ClassVar[str] = "medxgan"
     many_answers: ClassVar[bool] = True
     adjustable: ClassVar[tuple[str, ...]] = (
-        "start", "restarts", "search_steps", "refine_steps", "search_rate", "search_falling", "image_weight", "patience",
-        "negative",
+        "start", "restarts", "search_steps", "refine_steps", "search_rate", "image_weight", "patience", "negative",
     )  # fmt: skip
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "small": {
@@ -114,7 +112,6 @@ class MedXGAN(LearnedExplainer):
     search_steps: int = 1000
     refine_steps: int = 20
     search_rate: float = 1e-2
-    search_falling: float = 0.0
     image_weight: float = 16.0
     patience: int = 50
     negative: float = 0.1
@@ -124,11 +121,8 @@ class MedXGAN(LearnedExplainer):
         super().__post_init__()
         check_least(self, 1, "anatomy", "pathology", "restarts", "search_steps", "refine_steps", "patience", "penalty_every",
                     "width", "critic_width")  # fmt: skip
-        check_least(self, 0, "class_weight", "penalty", "rebuild", "decay", "image_weight", "negative", "search_falling")
+        check_least(self, 0, "class_weight", "penalty", "rebuild", "decay", "image_weight", "negative")
         check_positive(self, "generator_rate", "critic_rate", "search_rate")
-        if self.search_falling > 1:
-            raise ValueError(f"search_falling: expected a share of the steps in [0, 1] for {self.name}, got "
-                             f"{self.search_falling:g}; leave it out for none")  # fmt: skip
         self.encoder = self.start == "encoder" if self.encoder is None else self.encoder
         if self.start == "encoder" and not self.encoder:
             raise ValueError(f"start: expected 'normal' for a {self.name} without an encoder, got 'encoder'; fit anew with "
@@ -283,7 +277,7 @@ class MedXGAN(LearnedExplainer):
 
     def _eq5(self, steps: int) -> LatentSearch:
         return LatentSearch(
-            model=self.model, classifier=self.classifier, steps=steps, rate=self.search_rate, falling=self.search_falling,
+            model=self.model, classifier=self.classifier, steps=steps, rate=self.search_rate,
             image_weight=self.image_weight, patience=self.patience, negative=self.negative,
         )  # fmt: skip
 

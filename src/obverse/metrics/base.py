@@ -127,7 +127,10 @@ class Context:
                 if len(rows):
                     sample = sample.select(rows)
                     found += len(rows)
-                    yield self.explainer.explain(sample.image, self.target_name, seed=self.seed), sample
+                    answer = self.explainer.explain(sample.image, self.target_name, seed=self.seed)
+                    asked = answer.asked.nonzero().flatten()
+                    if len(asked):
+                        yield answer.select(asked), sample.select(asked)
                 if found >= most:
                     return
         if not found:
@@ -248,6 +251,10 @@ class SetMetric(Metric):
         Raises:
             NotApplicable: these answers have no figure, e.g. too few; the message says why.
         """
+
+    def resampled(self, features: Tensor, source: Tensor, target: Tensor) -> Self:
+        """Return the metric that computes the same figure of draws from these answers: what was left out of it stays out."""
+        return self
 
     def beside(self, features: Tensor, source: Tensor, target: Tensor) -> Mapping[str, float]:
         """Return figures that the value has to be read against, by name, e.g. its floor."""

@@ -51,7 +51,7 @@ class Seconds(Probe):
 
     def __call__(self, explainer: Explainer, data: Dataset, classifier: Classifier) -> tuple[Measured, ...]:
         """Return the seconds of the first explanation, of one more of the same image, and per image in batches."""
-        image = data[slice(0, min(self.batch_size, len(data)))].image.to(classifier.device)
+        image = _asked(explainer, data[slice(0, min(self.batch_size, len(data)))].image.to(classifier.device))
         began = time.perf_counter()
         first = timed(explainer, image[:1])
         again = timed(explainer, image[:1])
@@ -74,8 +74,20 @@ class Seconds(Probe):
 
 def affordable(explainer: Explainer, image: Tensor, calls: int, budget: float) -> int:
     """Return how many of the images can be explained `calls` times each within `budget` seconds; at least 2, or all."""
-    spent = timed(explainer, image[:1]) * calls
+    spent = timed(explainer, _asked(explainer, image)[:1]) * calls
     return max(min(len(image), 2), min(len(image), int(budget / max(spent, 1e-6))))
+
+
+def asked_rows(explainer: Explainer, image: Tensor) -> Tensor:
+    """Return the rows of the images that are not decided as the explainer, of itself, asks: those that get an answer."""
+    _, posterior = explainer._before(image)
+    return (posterior.argmax(1) != explainer._target(None, posterior)).nonzero().flatten()
+
+
+def _asked(explainer: Explainer, image: Tensor) -> Tensor:
+    """Return the images that get an answer, or all if none does: others cost nothing."""
+    rows = asked_rows(explainer, image)
+    return image[rows] if len(rows) else image
 
 
 def timed(explainer: Explainer, image: Tensor, precision: Precision = "float32") -> float:

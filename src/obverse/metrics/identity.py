@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from obverse.explanation import Explanation, NotApplicable
 from obverse.metrics.base import Better, Context, ImageMetric, SetMetric, needed
 from obverse.metrics.judges import Embedding, JudgeSettings, judge
 from obverse.metrics.validity import made
+from obverse.modules import frozen
 
 QUESTION = "Is it still the same subject?"
 MOST = 5000
@@ -172,8 +174,10 @@ class Verification(ImageMetric):
     )
 
     def prepare(self, context: Context) -> Self:
-        """Take the recogniser."""
-        return dataclasses.replace(self, recogniser=context.recogniser)
+        """Take a copy of the recogniser, in evaluation mode and where the classifier is."""
+        if context.recogniser is None:
+            return self
+        return dataclasses.replace(self, recogniser=frozen(copy.deepcopy(context.recogniser), context.classifier.device))
 
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
         """Return (N,) 0 or 1."""

@@ -14,7 +14,7 @@ from obverse.data.base import Dataset
 from obverse.explainer import Explainer
 from obverse.explanation import NotApplicable
 from obverse.metrics.base import Better, Context, Measured, Probe
-from obverse.metrics.statistics import interval
+from obverse.metrics.statistics import interval, interval_of
 from obverse.metrics.validity import QUESTION, made
 
 Pair = tuple[int, int]
@@ -55,28 +55,33 @@ class AllPairs(Probe):
         if len(names) < 3:
             raise NotApplicable("all_pairs: with two classes the figures by direction say the same")
         rows, decided = self._chosen(data, classifier)
-        image = data[rows].image.to(classifier.device)
-        valid, transfer, distance = dict[Pair, float](), dict[Pair, float](), dict[Pair, float]()
+        image, group = data[rows].image.to(classifier.device), data[rows].group
+        asked_of: list[Tensor] = []  # which of the chosen images each figure is of
+        valid, transfer, distance = list[Tensor](), list[Tensor](), list[Tensor]()
+        pairs: list[Pair] = []
         for target in range(len(names)):
             asked = (decided != target).nonzero().flatten()
             for source in decided[asked].unique().tolist():
                 some = asked[decided[asked] == source]
-                answer, pair = explainer.explain(image[some], target, seed=self.seed), (int(source), target)
-                valid[pair] = float(answer.valid.float().mean())
-                distance[pair] = float((made(answer) - answer.image).abs().mean())
+                answer = explainer.explain(image[some], target, seed=self.seed)
+                pairs.append((int(source), target))
+                asked_of.append(some.cpu())
+                valid.append(answer.valid.float().cpu())
+                distance.append((made(answer) - answer.image).abs().flatten(1).mean(1).cpu())
                 if self.judge is not None:
-                    agrees = self.judge.decide(made(answer).to(self.judge.device)) == target
-                    transfer[pair] = float(agrees.float().mean())
-        worst = min(valid, key=lambda pair: valid[pair])
+                    transfer.append((self.judge.decide(made(answer).to(self.judge.device)) == target).float().cpu())
+        each = [float(values.mean()) for values in valid]
+        worst, least = pairs[each.index(min(each))], min(each)
         note = f"{len(rows)} images, up to {self.images} of each decision"
+        mean = _Mean(asked_of, len(rows), group, self.seed, note)
         found = [
-            self._mean("validity", valid, "higher", note),
-            Measured(label=f"worst pair: validity {names[worst[0]]} -> {names[worst[1]]}", value=valid[worst],
+            mean("validity", valid, "higher", share=True),
+            Measured(label=f"worst pair: validity {names[worst[0]]} -> {names[worst[1]]}", value=least,
                      n=int((decided == worst[0]).sum()), better="higher"),
-            self._mean("transfer to a second classifier", transfer, "higher", note),
-            self._mean("L1", distance, "lower", note),
+            *([mean("transfer to a second classifier", transfer, "higher", share=True)] if transfer else []),
+            mean("L1", distance, "lower", share=False),
         ]  # fmt: skip
-        return tuple(row for row in found if row is not None)
+        return tuple(found)
 
     def _chosen(self, data: Dataset, classifier: Classifier) -> tuple[Tensor, Tensor]:
         decided = classifier.posteriors(data).argmax(1).cpu()
@@ -84,10 +89,42 @@ class AllPairs(Probe):
         chosen = torch.cat([order[decided[order] == k][: self.images] for k in range(len(classifier.classes))])
         return chosen, decided[chosen].to(classifier.device)
 
-    def _mean(self, what: str, pairs: dict[Pair, float], better: Better, note: str) -> Measured | None:
-        if not pairs:
-            return None
-        values = torch.tensor(list(pairs.values()))
-        low, high = interval(values, seed=self.seed) or (None, None)
-        return Measured(label=f"mean of {len(pairs)} pairs: {what}", value=float(values.mean()), n=len(pairs), low=low,
-                        high=high, better=better, note=note)  # fmt: skip
+
+@dataclass(frozen=True)
+class _Mean:
+    """The mean over pairs of the means over images, with an interval from drawing images, or groups, anew.
+
+    Args:
+        asked_of: for each pair, which of the chosen images its figures are of.
+        count: how many images were chosen.
+        group: (count,) that is drawn as a whole, or None.
+        seed: of the draws.
+        note: for the row.
+    """
+
+    asked_of: list[Tensor]
+    count: int
+    group: Tensor | None
+    seed: int
+    note: str
+
+    def __call__(self, what: str, values: list[Tensor], better: Better, *, share: bool) -> Measured:
+        """Return the row; `values` has one tensor a pair."""
+        whole = torch.cat(values)
+        if share and bool((whole == whole[0]).all()):  # drawing anew gives the same: the exact interval, as for any share
+            bounds = interval(whole[:1].expand(self.count), self.group, share=True)
+        else:
+            bounds = interval_of(lambda rows: self._of(values, torch.bincount(rows, minlength=self.count)), self.count,
+                                 self.group, seed=self.seed)  # fmt: skip
+        low, high = (None, None) if bounds is None else bounds
+        if share and low is not None and high is not None:
+            low, high = max(low, 0.0), min(high, 1.0)
+        value = self._of(values, torch.ones(self.count))
+        return Measured(label=f"mean of {len(values)} pairs: {what}", value=value, n=len(values), low=low, high=high,
+                        better=better, note=self.note)  # fmt: skip
+
+    def _of(self, values: list[Tensor], times: Tensor) -> float:
+        """Return the mean over the pairs that are drawn, each image counting as often as it is."""
+        means = [float((figures * times[rows]).sum() / times[rows].sum())
+                 for figures, rows in zip(values, self.asked_of, strict=True) if bool(times[rows].sum())]  # fmt: skip
+        return sum(means) / len(means)

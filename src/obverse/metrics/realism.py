@@ -105,6 +105,8 @@ class _Distance(SetMetric):
         sure: whether only images with a posterior of at least 0.9 count, on both sides (EPE's present and absent).
         settings: of the embedding.
         known: the reference's features.
+        least: answers and real images that a class must have to count.
+        only: classes that count; None is all.
     """
 
     space: Space = "classifier features"
@@ -112,6 +114,8 @@ class _Distance(SetMetric):
     sure: bool = False
     settings: JudgeSettings = field(default=JudgeSettings(), repr=False)
     known: Real | None = field(default=None, repr=False)
+    least: int = LEAST
+    only: tuple[int, ...] | None = None
 
     question: ClassVar[str] = QUESTION
     better: ClassVar[Better] = "lower"
@@ -169,16 +173,24 @@ class _Distance(SetMetric):
         Raises:
             NotApplicable: too few of either for every class.
         """
-        asked = target if self.of == "counterfactual" else source
-        pairs = [
-            (features[asked == k, 1:], self.learned().of(torch.tensor([k]), self.sure)) for k in asked.unique().tolist()
-        ]
-        enough = [pair for pair in pairs if min(map(len, pair)) >= LEAST]
+        pairs = self._classes(features, source, target)
+        enough = [pair for pair in pairs.values() if min(map(len, pair)) >= self.least]
         if not enough:
-            made, real_ones = pairs[0] if pairs else (features, features[:0])
-            raise NotApplicable(f"answers: a distance of sets needs at least {LEAST} answers and real images of a class, got "
-                                f"{len(made)} and {len(real_ones)}; evaluate more images")  # fmt: skip
+            made, real_ones = next(iter(pairs.values()), (features, features[:0]))
+            raise NotApplicable(f"answers: a distance of sets needs at least {self.least} answers and real images of a class, "
+                                f"got {len(made)} and {len(real_ones)}; evaluate more images")  # fmt: skip
         return enough
+
+    def _classes(self, features: Tensor, source: Tensor, target: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
+        asked = target if self.of == "counterfactual" else source
+        return {k: (features[asked == k, 1:], self.learned().of(torch.tensor([k]), self.sure))
+                for k in asked.unique().tolist() if self.only is None or k in self.only}  # fmt: skip
+
+    def resampled(self, features: Tensor, source: Tensor, target: Tensor) -> Self:
+        """Return the distance of the classes that have enough here, however few of them a draw holds."""
+        pairs = self._classes(features, source, target)
+        enough = tuple(k for k, pair in pairs.items() if min(map(len, pair)) >= self.least)
+        return dataclasses.replace(self, only=enough, least=2)
 
     def compute(self, features: Tensor, source: Tensor, target: Tensor) -> float:
         """Return the distance; of several classes the mean, weighted by answers.
@@ -202,9 +214,9 @@ class _Distance(SetMetric):
         pair = source.unique().tolist(), target.unique().tolist()
         if len(known.posterior[0]) == 2 or (len(pair[0]) == len(pair[1]) == 1):
             a, b = (0, 1) if len(known.posterior[0]) == 2 else (pair[0][0], pair[1][0])
-            found["real to real, other class"] = self.distance(
-                *(known.of(torch.tensor([k]), self.sure) for k in (a, b))
-            )
+            ends = [known.of(torch.tensor([k]), self.sure) for k in (a, b)]
+            if min(map(len, ends)) >= self.least:
+                found["real to real, other class"] = self.distance(*ends)
         return found
 
     def note(self) -> str:

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
 from obverse.explainer import Explainer
-from obverse.explanation import Explanation
+from obverse.explanation import Explanation, NotApplicable
 from obverse.generative import GenerativeModel
 from obverse.metrics.base import Better, Context, ImageMetric, Measured, Probe, needed
-from obverse.metrics.cost import affordable
+from obverse.metrics.cost import affordable, asked_rows
 from obverse.metrics.localisation import evidence
 from obverse.metrics.maps import correlation
 from obverse.metrics.proximity import ssim
@@ -89,6 +89,10 @@ class RepeatAgreement(Probe):
         image = taken.image.to(classifier.device)
         calls = self.repeats * (2 if isinstance(explainer, Inverts) else 1)
         image = image[: affordable(explainer, image, calls, self.budget)]
+        rows = asked_rows(explainer, image)
+        if len(rows) == 0:
+            raise NotApplicable(f"answers: {explainer.name} is asked for none of these {len(image)} images; evaluate others")
+        image = image[rows]
         answers = [explainer.explain(image, seed=self.seed + k) for k in range(self.repeats)]
         pairs = list(combinations(answers, 2))
         maps = torch.stack([correlation_or_equal(a.attribution, b.attribution) for a, b in pairs]).mean(0)
@@ -103,12 +107,12 @@ class RepeatAgreement(Probe):
             if large:
                 similar = [ssim(a.image, b.image) for a, b in inverted]
                 found["repeated searches: SSIM of their images"] = torch.stack(similar).mean(0)
-        rows, group = [], None if taken.group is None else taken.group[: len(image)]
+        measured, group = [], None if taken.group is None else taken.group[rows.cpu()]
         for name, values in found.items():
             low, high = interval(values, group, seed=self.seed) or (None, None)
-            rows.append(Measured(label=name, value=float(values.mean()), n=len(values), low=low,
+            measured.append(Measured(label=name, value=float(values.mean()), n=len(values), low=low,
                                  high=high, better="higher", note=f"{self.repeats} seeds"))  # fmt: skip
-        return tuple(rows)
+        return tuple(measured)
 
 
 def correlation_or_equal(first: Tensor, second: Tensor) -> Tensor:

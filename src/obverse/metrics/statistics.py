@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import torch
 from scipy.stats import beta
 from torch import Tensor
+
+from obverse.explanation import NotApplicable
 
 LEVEL = 0.95
 
@@ -54,10 +57,13 @@ def interval_of(
     move distances between sets up.
 
     Args:
-        statistic: from row numbers, (M,) with repeats, to the figure.
+        statistic: from row numbers, (M,) with repeats, to the figure; a draw for which it raises NotApplicable is left out.
         n: how many rows there are.
         group: (N,) integers; whole groups are drawn. None draws rows.
         seed, resamples: as for `interval`.
+
+    Returns:
+        (low, high), or None for fewer than two groups, or where more than a tenth of the draws have no figure.
     """
     members = None if group is None else _members(group)
     count = n if members is None else len(members)
@@ -68,7 +74,10 @@ def interval_of(
     for _ in range(resamples):
         drawn = torch.randint(count, (count,), generator=generator)
         rows = drawn if members is None else torch.cat([members[k] for k in drawn.tolist()])
-        figures.append(statistic(rows))
+        with contextlib.suppress(NotApplicable):
+            figures.append(statistic(rows))
+    if len(figures) < 0.9 * resamples:
+        return None
     low, high = _percentiles(torch.tensor(figures, dtype=torch.float64))
     shift = statistic(torch.arange(n)) - sum(figures) / len(figures)
     return low + shift, high + shift

@@ -213,18 +213,28 @@ class Report:
         Raises:
             ValueError: another ending.
         """
-        path = Path(path)
-        if path.suffix not in (".html", ".json", ".csv"):
-            raise ValueError(f"path: expected a name ending in .html, .json or .csv, got {path.name!r}; rename it")
+        path = check_ending(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".json":
             write_json(path, self.to_dict())
         elif path.suffix == ".csv":
-            path.write_text(self.to_csv())
+            path.write_text(self.to_csv(), encoding="utf-8")
         else:
             from obverse.report.html import render  # templates and pictures only where wanted
 
             path.write_text(render(self), encoding="utf-8")
+
+
+def check_ending(path: str | Path) -> Path:
+    """Return where a report is to be written, as a path.
+
+    Raises:
+        ValueError: another ending than `.html`, `.json` or `.csv`.
+    """
+    path = Path(path)
+    if path.suffix not in (".html", ".json", ".csv"):
+        raise ValueError(f"path: expected a name ending in .html, .json or .csv, got {path.name!r}; rename it")
+    return path
 
 
 def number(value: float) -> str:

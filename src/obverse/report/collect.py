@@ -76,6 +76,7 @@ class Run:
         self.by_metric: dict[str, float] = {}
         self.times = {"explaining": 0.0, "measuring": 0.0, "probes": 0.0, "preparing": 0.0}
         self.accuracy: float | None = None
+        self.right = self.judged = 0
         self.images = hashlib.sha256()  # of all images as 8-bit files would keep them, in their order
         self.began = time.perf_counter()
         self.fingerprint = context.classifier.fingerprint
@@ -122,11 +123,16 @@ class Run:
             start += len(batch)
             self.counts["images"] += len(batch)
             self.counts["answers"] += len(explanation)
+            known = self._by_classifier(batch)
+            if known.label is not None:  # of every image once, asked or not
+                first = explanation.query.diff(prepend=explanation.query.new_tensor([-1])) != 0
+                self.right += int((known.label == explanation.source[first]).sum())
+                self.judged += len(batch)
             rows = explanation.asked.nonzero().flatten()
             self.counts["that count"] += len(rows)
             self.counts["left out (already decided as asked)"] += len(explanation) - len(rows)
             if len(rows):
-                sample = self._by_classifier(batch).select(explanation.query[rows])
+                sample = known.select(explanation.query[rows])
                 self._take(active, explanation.select(rows), sample, index[rows], answers, seed)
             seed += context.explainer.many_answers  # the images of a batch share their noise: each batch its own
             bar.advance({})
@@ -145,9 +151,8 @@ class Run:
     ) -> None:  # fmt: skip
         self.examples.add(explanation, sample, index, seed)
         group = sample.group if sample.group is not None else index if answers > 1 else None
-        right = None if sample.label is None else (sample.label == explanation.source)
         for name, value in (("image", index), ("source", explanation.source), ("target", explanation.target),
-                            ("group", group), ("right", right)):  # fmt: skip
+                            ("group", group)):  # fmt: skip
             if value is not None:
                 self.facts.setdefault(name, Store(self.most)).add(value.cpu())
         shared: dict[str, Tensor] = {}
@@ -262,8 +267,8 @@ class Run:
         answers = Answers(facts["image"], facts["source"], facts["target"], facts.get("group"),
                           self.context.classifier.classes, self.context.seed)  # fmt: skip
         values = {label: store.all() for label, store in self.values.items() if label not in self.failures}
-        if "right" in facts:
-            self.accuracy = float(facts["right"].float().mean())
+        if self.judged:
+            self.accuracy = self.right / self.judged
         rows = self._rows(answers, values)
         self.times["total"] = time.perf_counter() - self.began
         slow = sorted(self.by_metric.items(), key=lambda item: -item[1])[:10]

@@ -25,16 +25,21 @@ def save_explanation(explanation: Explanation, folder: str | Path, names: Sequen
         list: the sheets and `result.json`.
 
     Raises:
-        ValueError: not one name an image.
+        ValueError: not one name an image, or a picture that would replace one of the images.
     """
     images = int(explanation.query.max()) + 1 if len(explanation) else 0
     if len(names) != images:
         raise ValueError(f"names: expected {images}, one an image, got {len(names)}; pass the file names explained")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    theirs = {Path(name).resolve() for name in names}
     written: list[Path] = []
     results: list[dict[str, Any]] = []
-    for query, (name, stem) in enumerate(zip(names, _stems(names), strict=True)):
+    stems = _stems(names)
+    if lost := [stem for stem in stems if (folder / f"{stem}.png").resolve() in theirs]:
+        raise ValueError(f"out: {folder / f'{lost[0]}.png'} is one of the images that are explained, and would be replaced; "
+                         "choose another folder")  # fmt: skip
+    for query, (name, stem) in enumerate(zip(names, stems, strict=True)):
         part = explanation.select(explanation.query == query)
         path = folder / f"{stem}.png"
         sheet(part).savefig(path)
@@ -82,12 +87,15 @@ def _named(classes: Sequence[str], posterior: torch.Tensor) -> dict[str, float]:
 
 def _stems(names: Sequence[str]) -> list[str]:
     """Return file names without folder and ending, numbered where they repeat."""
-    used: set[str] = set()
-    stems = []
+    stems: list[str] = []
     for name in names:
         stem, number = Path(name).stem or "image", 2
-        while stem.lower() in used:  # some file systems do not tell cases apart
+        while any(_clash(stem.lower(), other.lower()) for other in stems):  # some file systems do not tell cases apart
             stem, number = f"{Path(name).stem}-{number}", number + 1
-        used.add(stem.lower())
         stems.append(stem)
     return stems
+
+
+def _clash(one: str, other: str) -> bool:
+    """Return whether files of two stems could have one name: the same stem, or one like the other's counterfactual."""
+    return one == other or one.startswith(f"{other}-counterfactual") or other.startswith(f"{one}-counterfactual")

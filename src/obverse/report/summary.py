@@ -14,8 +14,8 @@ from obverse.report.base import Row
 
 MOST_DIRECTIONS = 12
 """With more pairs source -> target than this, only the figures over all are given."""
-MOST_FEATURES = 256
-"""Wider features get no bootstrap interval: too slow, and too few images for their covariance."""
+MOST_FEATURES = 257
+"""Wider features get no bootstrap interval: too slow, and too few images for their covariance; 256, and a posterior beside."""
 
 
 class Answers:
@@ -80,7 +80,8 @@ class Answers:
         value, bounds = metric.compute(part, source, target), None
         if part.shape[1] <= MOST_FEATURES and metric.resamples:
             group = None if self.group is None else self.group[kept]
-            bounds = interval_of(lambda rows: metric.compute(part[rows], source[rows], target[rows]), len(part), group,
+            same = metric.resampled(part, source, target)
+            bounds = interval_of(lambda rows: same.compute(part[rows], source[rows], target[rows]), len(part), group,
                                  seed=self.seed, resamples=metric.resamples)  # fmt: skip
         low, high = (
             (None, None) if bounds is None else (max(bounds[0], metric.range[0]), min(bounds[1], metric.range[1]))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from obverse.data.base import Dataset
 from obverse.explainer import LearnedExplainer, Query, Target
+from obverse.explanation import NotApplicable
 from obverse.translation.domains import Domains, check_known
 
 
@@ -109,15 +110,15 @@ class PairExplainer(LearnedExplainer):
         """Return (M,) which of `ways` each row takes, -1 where nothing has to change.
 
         Raises:
-            ValueError: a target that no pair leads to.
+            NotApplicable: a target that no pair leads to.
         """
         reach = self._reach.to(query.source.device)
         stays = query.source == query.target
         for target in query.target[~stays].unique().tolist():
             if not bool(reach[:, target].any()):
                 known = ", ".join(f"{one} - {other}" for one, other in self.pairs)
-                raise ValueError(f"target: {self.name} was made for the pairs {known}, got "
-                                 f"{self.classifier.classes[target]!r}; ask for another or fit with that pair")  # fmt: skip
+                raise NotApplicable(f"target: {self.name} was made for the pairs {known}, got "
+                                    f"{self.classifier.classes[target]!r}; ask for another or fit with that pair")  # fmt: skip
         source = query.source.clone()
         lost = ~stays & ~reach[source, query.target]
         if bool(lost.any()):
