@@ -1,6 +1,8 @@
 """The command line: exit codes, help, and the whole way from images to a report."""
 
+import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from obverse.classifier import Classifier
 from obverse.cli import main
 
 
@@ -177,9 +180,38 @@ def test_a_preset_gives_defaults_that_options_replace(trained, folder, tmp_path,
     assert "tumour-densenet121" in capsys.readouterr().out
 
 
+def test_a_run_that_stops_can_be_opened_with_its_own_classifier(folder, trained, tmp_path, monkeypatch):
+    from obverse.methods import load
+    from obverse.methods.syce import CyCE
+
+    words = ("fit", "cyce", "--data", f"folder:{folder}", "--run-dir", tmp_path / "r", "--steps", 3, "--validate-every", 1,
+             "--batch-size", 8, "--width", 4, "--critic-width", 4, "--critic-levels", 2)  # fmt: skip
+    step = CyCE.train_step
+
+    def stops(self, batch, now):
+        if now.index == 2:
+            raise KeyboardInterrupt("stopped")
+        yield from step(self, batch, now)
+
+    monkeypatch.setattr(CyCE, "train_step", stops)
+    with contextlib.suppress(KeyboardInterrupt):
+        run(*words, "--classifier", trained / "net")
+    assert load(tmp_path / "r").classifier.fingerprint == Classifier.load(trained / "net" / "classifier").fingerprint
+    assert run("evaluate", tmp_path / "r", "--out", tmp_path / "report.json", "--metrics", "validity") == 0
+
+
 def test_failures_say_what_to_do(trained, tmp_path, capsys):
     assert run("explain", tmp_path / "nothing", tmp_path / "x.png") == 1
-    assert "obverse: " in capsys.readouterr().err
+    assert "nothing" in (said := capsys.readouterr().err) and "missing; the folder was not written by obverse" in said
+    bare = tmp_path / "bare"
+    shutil.copytree(trained / "cyce" / "best", bare / "best")
+    shutil.copy(trained / "cyce" / "config.json", bare)
+    assert run("evaluate", bare) == 1
+    assert "bare holds none; pass it, obverse.load(folder, classifier), or name the folder of a fin" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert run("evaluate", trained / "cyce", "--out", tmp_path / "report.pdf") == 1
+    assert "path: expected a name ending in .html, .json or .csv, got 'report.pdf'" in capsys.readouterr().err
     assert run("explain", trained / "cyce", tmp_path / "x.png") == 1
     assert "expected a picture file" in capsys.readouterr().err
     (tmp_path / "text.png").write_text("not a picture")

@@ -288,3 +288,14 @@ def test_a_long_evaluation_says_how_far_it_is(capsys, monkeypatch):
     for progress, said in ((True, ["step 1/4", "step 2/4", "step 3/4"]), (False, [])):
         evaluate(Nothing(corner_classifier()), corner_data(16), metrics=("l1",), batch_size=4, progress=progress)
         assert [line.split("  ")[0] for line in capsys.readouterr().err.splitlines()] == said
+
+
+def test_the_accuracy_is_of_all_images_whatever_is_asked():
+    data = corner_data()
+    sample = data[:]
+    label = sample.label.clone()
+    label[sample.label.nonzero().flatten()[:3]] = 0  # three of the 24 are decided otherwise than labelled
+    wrong = MemoryDataset(dataclasses.replace(sample, label=label), data.classes)
+    for more in ({}, {"target": "lesion"}, {"target": "healthy"}):
+        report = evaluate(Negative(corner_classifier()), wrong, metrics=["validity"], **more)
+        assert report.settings["classifier accuracy on these images"] == pytest.approx(21 / 24)

@@ -418,6 +418,29 @@ def test_an_existing_run_is_refused_resumed_or_overwritten(data, tmp_path):
     assert checkpoint.read_json(tmp_path / "run" / "checkpoint" / "state.json")["step"] == 3
 
 
+def test_what_belongs_beside_a_run_is_written_before_its_first_step_and_forgotten_with_it(data, tmp_path):
+    class Stops(Toy):
+        def train_step(self, batch, step):
+            if step.index == 2:
+                raise RuntimeError("power cut")
+            yield from super().train_step(batch, step)
+
+    def opened(folder):
+        for name in ("classifier", "model"):
+            (folder / name).mkdir()
+        (folder / "run.json").write_text("{}")
+
+    settings = {**QUIET, "steps": 4, "validate_every": 1, "run_dir": tmp_path / "run"}
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(Stops(), data, opened=opened, **settings)
+    beside = {"classifier", "model", "run.json"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= beside | {"best"}
+    fit(Toy(), data, existing="resume", **settings)
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= beside
+    fit(Toy(), data, existing="overwrite", **settings)
+    assert not {path.name for path in (tmp_path / "run").iterdir()} & beside
+
+
 def test_a_folder_with_other_files_is_never_touched(data, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     for existing in ("refuse", "resume", "overwrite"):

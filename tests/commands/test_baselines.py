@@ -90,6 +90,8 @@ def test_baselines_take_settings_after_their_name(learned):
         ("gradient:published", "baseline: gradient has these presets: none, got published"),
         ("pgd:size=3", "baseline: pgd has the settings .*epsilon.*, got size; pass one of them"),
         ("pgd:epsilon=-1", "epsilon"),
+        ("pgd:steps=abc", "steps: expected a whole number for pgd, got 'abc'; pass e.g. steps="),
+        ("pgd:published,steps=1.5", "steps: expected a whole number for pgd, got 1.5; pass e.g. steps="),
     ):
         with pytest.raises(ValueError, match=message):
             make_baseline(text, opened)

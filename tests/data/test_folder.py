@@ -78,6 +78,24 @@ def test_masks_beside_images(tmp_path, picture):
     assert torch.equal(sample.mask[sample.label == 1][0, 0], torch.from_numpy(mask / 255).float())
 
 
+@pytest.mark.parametrize("place", ["b/1_mask.png", "1.png", "c/1.png"])
+def test_masks_that_belong_to_no_image_are_refused(tmp_path, picture, place):
+    for kind in "ab":
+        picture(tmp_path / "images" / kind / "1.png")
+    picture(tmp_path / "masks" / place)
+    with pytest.raises(ValueError, match=r"mask: expected (masks named like|sub-folders a, b) .*, got .*; (rename|move)"):
+        folder(tmp_path)
+
+
+def test_masks_of_given_splits_lie_in_folders_of_the_splits(tmp_path, picture):
+    for split in ("train", "test"):
+        for kind in "ab":
+            picture(tmp_path / "images" / split / kind / "1.png")
+    picture(tmp_path / "masks" / "a" / "1.png")
+    with pytest.raises(ValueError, match=r"mask: expected sub-folders test, train in .*masks, like those of the images, got a"):
+        folder(tmp_path)
+
+
 def test_csv_with_everything(tmp_path, picture):
     lines = ["path,label,mask,group,split,smile"]
     for number in range(12):
@@ -244,3 +262,11 @@ def test_csv_errors(tmp_path, picture, text, message):
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         _open(tmp_path)
+
+
+def test_a_csv_of_another_encoding_says_how_to_save_it(tmp_path, picture):
+    picture(tmp_path / "1.png")
+    for text in ("path,label\n1.png,\xd6l\n", "path,label,\xd6l\n1.png,a,0\n"):
+        (tmp_path / "list.csv").write_bytes(text.encode("cp1252"))
+        with pytest.raises(ValueError, match=r"list.csv: expected UTF-8, got .*; save it as CSV UTF-8"):
+            _open(tmp_path)

@@ -94,3 +94,10 @@ def test_verification_by_cosine():
     assert report.row("verification").n == 24
     with pytest.raises(NotApplicable, match="recogniser: pass recogniser="):
         Verification()(explanation_of(image, other), Sample(image=image), corner_classifier())
+
+
+def test_the_recogniser_is_a_copy_that_nothing_changes():
+    recogniser = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(corner_data()[:].image[0].numel())).train()
+    report = evaluate(Negative(corner_classifier()), corner_data(), metrics=["verification"], recogniser=recogniser)
+    assert report.row("verification").n == 24
+    assert recogniser.training and not recogniser[1].running_mean.any() and recogniser[1].weight.requires_grad

@@ -1,5 +1,6 @@
 """Every class to every other: means over pairs and the worst one, by hand."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +12,7 @@ from obverse.data.base import MemoryDataset, Sample
 from obverse.evaluation import evaluate
 from obverse.explainer import Answer, Explainer, Query
 from obverse.explanation import NotApplicable
-from obverse.metrics.pairs import AllPairs
+from obverse.metrics.pairs import AllPairs, _Mean
 from tiny import MapOnly, Nothing, corner_classifier, corner_data
 
 NAMES = ("dark", "grey", "bright")
@@ -92,3 +93,33 @@ def test_evaluate_takes_the_second_classifier_along(tmp_path):
     assert "mean of 6 pairs: transfer to a second classifier" in labels and not report.failures
     two = evaluate(Nothing(corner_classifier()), corner_data(), metrics=["all_pairs"], examples=0)
     assert "two classes" in two.skipped["every class to every other"]
+
+
+def test_intervals_are_of_images_and_groups_and_never_of_width_zero():
+    mean, _, distance = AllPairs(images=4)(Painter(levels()), data(), levels())
+    assert mean.low == pytest.approx(mean.value) == pytest.approx(mean.high)  # every image of a pair does alike
+    whole = AllPairs(images=1)(Shown(levels()), data(), levels())[0]
+    assert whole.value == 1 and whole.low == pytest.approx(0.025 ** (1 / 3)) and whole.high == 1  # three images
+    sample = data(6)[:]
+    heads = MemoryDataset(dataclasses.replace(sample, group=torch.arange(18) // 9), NAMES, name="levels")
+    assert AllPairs()(Shown(levels()), heads, levels())[0].low == pytest.approx(0.025 ** (1 / 2))  # two heads
+    assert distance.low <= distance.value <= distance.high
+
+
+def test_the_mean_of_pairs_counts_each_image_as_often_as_it_is_drawn():
+    mean = _Mean([torch.tensor([0, 1]), torch.tensor([2])], 3, None, 0, "")
+    values = [torch.tensor([1.0, 0.0]), torch.tensor([0.5])]
+    assert mean._of(values, torch.tensor([3, 1, 1])) == pytest.approx((0.75 + 0.5) / 2)
+    with pytest.raises(NotApplicable, match="all_pairs: a pair has no image"):
+        mean._of(values, torch.tensor([3, 1, 0]))
+    assert mean._of(values, torch.ones(3)) == pytest.approx((0.5 + 0.5) / 2)
+
+
+@dataclass(eq=False, kw_only=True)
+class Shown(Painter):
+    """Paints what is asked for."""
+
+    name = "shown"
+
+    def answer(self, query: Query) -> Answer:
+        return Answer(counterfactual=(1 / 6 + query.target / 3).view(-1, 1, 1, 1).expand_as(query.image).float())

@@ -210,3 +210,19 @@ def test_a_judge_is_trained_on_equally_many_of_each_decision():
         return SimpleNamespace(groups=lambda _: torch.tensor(groups), settings=JudgeSettings(batch_size=32))
 
     assert [whole(of(*groups), None) for groups in ((0, 0), (0, 1), (0, 2, 5, 5), tuple(range(40)))] == [32, 32, 30, 40]
+
+
+def test_draws_of_few_answers_keep_the_figure_and_its_classes(tmp_path):
+    about = context(tmp_path)
+    metric = FrechetDistance().prepare(about)
+    answer = about.explainer.explain(about.data[:].image)
+    features = metric.features(answer, about.data[:], about.classifier)
+    rows = torch.cat([(answer.target == 0).nonzero().flatten(), (answer.target == 1).nonzero().flatten()[:52]])
+    part, source, target = features[rows], answer.source[rows], answer.target[rows]
+    some = torch.cat([torch.arange(len(rows) - 52), torch.arange(len(rows) - 52, len(rows) - 10)])  # 42 of the second class
+    dropped, same = metric.compute(part[some], source[some], target[some]), metric.resampled(part, source, target)
+    kept = same.compute(part[some], source[some], target[some])
+    first = target[some] == 0
+    of_first = metric.distance(part[some][first][:, 1:], metric.learned().of(torch.tensor([0]), False))
+    assert dropped == pytest.approx(of_first) and kept != pytest.approx(of_first)
+    assert same.only == (0, 1)

@@ -1,14 +1,16 @@
+import dataclasses
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from obverse.data.base import Sample
+from obverse.data.base import MemoryDataset, Sample
 from obverse.evaluation import evaluate
 from obverse.explainer import Answer, Explainer, Query
 from obverse.explanation import NotApplicable
 from obverse.generative import GenerativeModel
+from obverse.metrics.cost import asked_rows
 from obverse.metrics.stability import LatentChange, MapArea, RepeatAgreement
 from tiny import MapOnly, Negative, corner_classifier, corner_data, explanation_of
 
@@ -120,3 +122,36 @@ def test_the_encoder_is_that_of_the_explainers_model():
     assert without.skipped["latent change, mean of a dimension"].startswith(
         "encoder: the method works on no generative"
     )
+
+
+@dataclass(eq=False, kw_only=True)
+class OnlyLesions(Dice):
+    """Asks for `healthy`, so that healthy images are left alone."""
+
+    name = "only_lesions"
+
+    def answer(self, query: Query) -> Answer:
+        noise = super().answer(query).counterfactual
+        return Answer(counterfactual=torch.where(query.asked.view(-1, 1, 1, 1), noise, query.image))
+
+    def _target(self, target, posterior):
+        return super()._target("healthy" if target is None else target, posterior)
+
+
+def test_images_that_are_not_asked_count_for_nothing():
+    classifier, data = corner_classifier(), corner_data()
+    half = data.subset((classifier.decide(data[:].image) == 1).nonzero().flatten())
+    for row, alone in zip(*(RepeatAgreement()(OnlyLesions(classifier), some, classifier) for some in (data, half)), strict=True):
+        assert row.n == alone.n == 12 and row.value < 0.9
+    other = data.subset((classifier.decide(data[:].image) == 0).nonzero().flatten())
+    with pytest.raises(NotApplicable, match="answers: only_lesions is asked for none of these 12 images; evaluate others"):
+        RepeatAgreement()(OnlyLesions(classifier), other, classifier)
+    assert asked_rows(OnlyLesions(classifier), half[:].image).tolist() == list(range(12))
+
+
+def test_slices_of_one_head_are_drawn_together():
+    classifier, plain = corner_classifier(), corner_data()
+    heads = MemoryDataset(dataclasses.replace(plain[:], group=torch.zeros(24, dtype=torch.int64)), plain.classes)
+    rows = RepeatAgreement()(Dice(classifier), heads, classifier)
+    assert all(row.low is None for row in rows)  # of one head nothing can be drawn
+    assert all(row.low is not None for row in RepeatAgreement()(Dice(classifier), plain, classifier))

@@ -4,6 +4,7 @@ import torch
 from scipy.stats import binomtest, bootstrap
 from torch import Tensor
 
+from obverse.explanation import NotApplicable
 from obverse.metrics.statistics import interval, interval_of, paired_interval
 
 
@@ -82,3 +83,20 @@ def test_paired_difference():
     assert low < gap < high
     with pytest.raises(ValueError, match="second: expected shape"):
         paired_interval(first, second[:3])
+
+
+def test_draws_without_a_figure_are_left_out_and_too_many_leave_no_interval():
+    def often(share):
+        calls = iter(range(1000))
+
+        def statistic(rows: Tensor) -> float:
+            number = next(calls)
+            if number < share * 100:
+                raise NotApplicable("none")
+            return float(rows.double().mean())
+
+        return statistic
+
+    assert interval_of(often(0.11), 20) is None
+    low, high = interval_of(often(0.05), 20)
+    assert low < 9.5 < high

@@ -35,3 +35,22 @@ def test_one_name_an_image(tmp_path):
     answer = Negative(corner_classifier()).explain(corner_data()[:2].image)
     with pytest.raises(ValueError, match="names: expected 2, one an image, got 1"):
         save_explanation(answer, tmp_path, ["x.png"])
+
+
+def test_an_image_that_is_explained_is_never_replaced(tmp_path):
+    answer, scan = Negative(corner_classifier()).explain(corner_data()[:1].image), tmp_path / "scan.png"
+    scan.write_bytes(b"the only copy")
+    with pytest.raises(ValueError, match=r"out: .*scan.png is one of the images that are explained, .*; choose another folder"):
+        save_explanation(answer, tmp_path, [str(scan)])
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.png"] and scan.read_bytes() == b"the only copy"
+
+
+@pytest.mark.parametrize("names", [("scan.png", "scan-counterfactual.png"), ("scan-counterfactual.png", "scan.png")])
+def test_a_sheet_and_a_counterfactual_never_share_a_file(tmp_path, names):
+    answer = Negative(corner_classifier()).explain(corner_data()[:2].image)
+    save_explanation(answer, tmp_path, names)
+    rows = json.loads((tmp_path / "result.json").read_text())["answers"]
+    files = [row[kind] for row in rows for kind in ("sheet", "counterfactual")]
+    assert len(set(files)) == 4 and {path.name for path in tmp_path.iterdir()} == {*files, "result.json"}
+    for row, one in enumerate(rows):
+        assert np.array_equal(np.asarray(Image.open(tmp_path / one["counterfactual"])), pixels(answer.counterfactual[row]))

@@ -7,6 +7,7 @@ import torch
 
 from obverse.data.base import MemoryDataset, Sample
 from obverse.explainer import Answer, Query
+from obverse.explanation import NotApplicable
 from obverse.training import fit
 from obverse.translation.pairs import PairExplainer
 from tiny_core import SHAPE
@@ -152,3 +153,8 @@ def test_impossible_pairs(pairs, said):
 def test_a_batch_that_cannot_be_divided():
     with pytest.raises(ValueError, match="batch_size: expected a multiple of 3"):
         fit(three((("0", "1"), ("1", "2"))), levels_data(9), steps=1, batch_size=4, progress=False)
+
+
+def test_a_target_that_no_pair_leads_to_is_not_applicable_and_no_failure():
+    with pytest.raises(NotApplicable, match=r"target: ways was made for the pairs 0 - 1, got '2'; ask for another or fit"):
+        three((("0", "1"),)).explain(images(0.1), "2")

@@ -124,7 +124,13 @@ class _Mean:
                         better=better, note=self.note)  # fmt: skip
 
     def _of(self, values: list[Tensor], times: Tensor) -> float:
-        """Return the mean over the pairs that are drawn, each image counting as often as it is."""
-        means = [float((figures * times[rows]).sum() / times[rows].sum())
-                 for figures, rows in zip(values, self.asked_of, strict=True) if bool(times[rows].sum())]  # fmt: skip
+        """Return the mean over pairs, each image counting as often as it is drawn.
+
+        Raises:
+            NotApplicable: a pair without an image, which interval_of leaves out.
+        """
+        weights = [times[rows] for rows in self.asked_of]
+        if not all(bool(weight.sum()) for weight in weights):
+            raise NotApplicable("all_pairs: a pair has no image")
+        means = [float((figures * weight).sum() / weight.sum()) for figures, weight in zip(values, weights, strict=True)]
         return sum(means) / len(means)

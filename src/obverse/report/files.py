@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,13 @@ def _stems(names: Sequence[str]) -> list[str]:
     """Return file names without folder and ending, numbered where they repeat."""
     stems: list[str] = []
     for name in names:
-        stem, number = Path(name).stem or "image", 2
-        while any(_clash(stem.lower(), other.lower()) for other in stems):  # some file systems do not tell cases apart
-            stem, number = f"{Path(name).stem}-{number}", number + 1
-        stems.append(stem)
+        plain = Path(name).stem or "image"
+        tried = itertools.chain([plain], *((f"{plain}-{k}", f"{k}-{plain}") for k in range(2, len(names) + 2)))
+        stems.append(next(stem for stem in tried if not any(_clash(stem, other) for other in stems)))
     return stems
 
 
 def _clash(one: str, other: str) -> bool:
     """Return whether files of two stems could have one name: the same stem, or one like the other's counterfactual."""
+    one, other = one.lower(), other.lower()  # some file systems do not tell cases apart
     return one == other or one.startswith(f"{other}-counterfactual") or other.startswith(f"{one}-counterfactual")
