@@ -133,16 +133,16 @@ class Gallery:
             self.space = "features" if self._has_features(space) else "pixels"
 
     def _has_features(self, space: Space) -> bool:
-        if not self.classifier.has_gradient:
-            return False
-        try:
-            with torch.no_grad():
-                self.classifier.features(torch.zeros(1, *self.classifier.image_shape, device=self.classifier.device))
-        except NotApplicable as error:
-            if space == "features":
-                raise NotApplicable(f"{error}; or pass space='pixels'") from error
-            return False
-        return True
+        if not self.classifier.has_gradient or self.classifier.has_features:
+            return self.classifier.has_gradient
+        if space == "features":
+            raise NotApplicable("space: the classifier has no linear layer whose features could be compared; pass space='pixels'")
+        return False
+
+    @property
+    def _at_once(self) -> int:
+        """Images whose features are taken together: a million pixels, which bounds memory."""
+        return max(1, min(512, 2**20 // math.prod(self.classifier.image_shape[1:])))
 
     @cached_property
     def decided(self) -> Tensor:
@@ -171,7 +171,7 @@ class Gallery:
         classes = len(self.classifier.classes)
         total = torch.zeros(classes, *self.classifier.image_shape, dtype=torch.float64)
         start = 0
-        for batch in self.reference.batches(512):
+        for batch in self.reference.batches(self._at_once):
             total.index_add_(0, self.decided[start : start + len(batch)], batch.image.double())
             start += len(batch)
         counts = torch.bincount(self.decided, minlength=classes).view(-1, 1, 1, 1)
@@ -181,14 +181,14 @@ class Gallery:
         """Return (N, D), where images lie in the space."""
         if self.space == "pixels":
             return image.flatten(1)
-        return in_parts(self.classifier.features, image, size=512).float()
+        return in_parts(self.classifier.features, image, size=self._at_once).float()
 
     @cached_property
     def places(self) -> Tensor:
         """(R, D) of every reference image."""
         device = self.classifier.device
         with torch.no_grad():
-            return torch.cat([self.place(batch.image) for batch in self.reference.batches(512, device)])
+            return torch.cat([self.place(batch.image) for batch in self.reference.batches(self._at_once, device)])
 
     def nearest(self, image: Tensor, target: Tensor) -> Tensor:
         """Return (M,) the row of the reference image decided `target` that is nearest to each image."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -60,7 +61,8 @@ class CVE(Explainer):
     def answer(self, query: Query) -> Answer:
         """Return the pixel edits, and a map that falls from the first edited cell to the last."""
         distractor = self._gallery.images(self._gallery.nearest(query.image, query.target))
-        parts = zip(query.image.split(32), distractor.split(32), query.target.split(32))
+        size = max(1, min(32, 2**26 // math.prod(self._head.layer.grid) ** 2))  # every cell against every other: bounds memory
+        parts = zip(query.image.split(size), distractor.split(size), query.target.split(size))
         found = [self._part(*rows) for rows in parts]
         images = torch.cat([image for image, _ in found]) if found else query.image
         maps = torch.cat([shown for _, shown in found]) if found else query.image[:, :1]
