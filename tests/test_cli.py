@@ -180,6 +180,30 @@ def test_a_preset_gives_defaults_that_options_replace(trained, folder, tmp_path,
     assert "tumour-densenet121" in capsys.readouterr().out
 
 
+def test_other_images_are_judged_whole_at_the_classifiers_size(trained, folder, tmp_path, capsys):
+    from obverse.commands.runs import JudgeOptions
+
+    for name in ("dark", "light"):
+        (tmp_path / "test" / name).mkdir(parents=True)
+        for index in range(3):
+            with Image.open(folder / name / f"{index}.png") as picture:
+                picture.resize((20, 24)).save(tmp_path / "test" / name / f"{index}.png")
+    plain = JudgeOptions().open(trained / "cyce")
+    opened = JudgeOptions(data=f"folder:{tmp_path}").open(trained / "cyce")
+    assert len(opened.data) == 6 and opened.data.image_shape == (1, 16, 16)
+    assert (len(opened.train), len(opened.validation)) == (len(plain.train), len(plain.validation)) and len(plain.data) == 12
+    assert len(JudgeOptions(split="validation").open(trained / "cyce").data) == len(plain.validation)
+    moved = tmp_path / "moved"
+    shutil.copytree(trained / "cyce", moved)
+    facts = json.loads((moved / "run.json").read_text())
+    facts["data"]["data"] = f"folder:{tmp_path / 'gone'}"
+    (moved / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(FileNotFoundError, match="gone, which does not exist"):
+        JudgeOptions().open(moved)
+    assert len(JudgeOptions(data=f"folder:{folder}").open(moved).data) == 12
+    assert "training and validation images come from folder:" in capsys.readouterr().err
+
+
 def test_a_run_that_stops_can_be_opened_with_its_own_classifier(folder, trained, tmp_path, monkeypatch):
     from obverse.methods import load
     from obverse.methods.syce import CyCE

@@ -20,7 +20,8 @@ class JudgeOptions:
     """On which images, and with whose help.
 
     Args:
-        data: images to judge on; default those of the run.
+        data: images to judge on, stretched to the classifier's size; default those of the run. Training and validation images
+            stay the run's own.
         data_dir: where the files of a named set are.
         split: train, validation or test.
         second_classifier: a classifier trained independently: does it see the flips too?
@@ -40,17 +41,34 @@ class JudgeOptions:
     def open(self, run: Path) -> Opened:
         """Return the run's explainer with its data, labels matched to the classifier by name."""
         explainer = load(run)
-        facts = read_json(run / "run.json")["data"]
-        facts |= {"data": self.data or facts["data"], "data_dir": self.data_dir or facts["data_dir"]}
-        source, classifier = DataOptions(**facts), explainer.classifier
-        splits = {name: source.open(name) for name in {"train", "validation", self.split}}
+        facts, classifier = read_json(run / "run.json")["data"], explainer.classifier
+        own = DataOptions(**{**facts, "data_dir": self.data_dir or facts["data_dir"]})
+        asked = self._other(own, classifier)
+        try:
+            splits = {name: own.open(name) for name in ("train", "validation")}
+        except FileNotFoundError as gone:
+            if asked == own:
+                raise
+            print(f"training and validation images come from {asked.data} too: {gone}", file=sys.stderr)
+            splits = {name: asked.open(name) for name in ("train", "validation")}
+        judged = splits.get(self.split) if asked == own else None
+        judged = asked.open(self.split) if judged is None else judged
         if not classifier.view:  # the labels of a view are not the data's
+            judged = match_labels(judged, classifier.classes)
             splits = {name: match_labels(data, classifier.classes) for name, data in splits.items()}
         other = self.second_classifier
         second = None if other is None else classifier_for(run, other)
         model = getattr(explainer, "model", None) if self.model is None else load_model(self.model)
         attributes = None if self.attribute_classifier is None else Classifier.load(self.attribute_classifier)
-        return Opened(explainer, splits[self.split], splits["train"], splits["validation"], second, model, attributes)
+        return Opened(explainer, judged, splits["train"], splits["validation"], second, model, attributes)
+
+    def _other(self, own: DataOptions, classifier: Classifier) -> DataOptions:
+        """Return the options of images that are not the run's: of the classifier's size, where that is a square."""
+        if self.data in (None, own.data):
+            return own
+        _, height, width = classifier.image_shape
+        return DataOptions(data=self.data or own.data, data_dir=own.data_dir, size=height if height == width else None,
+                           skip_corrupt=own.skip_corrupt)  # fmt: skip
 
 
 def beside(name: str, opened: Opened, judges: Path | None) -> Explainer:
