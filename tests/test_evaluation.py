@@ -1,6 +1,6 @@
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import pytest
@@ -132,6 +132,7 @@ class Breaks(ImageMetric):
     """Fails in the way asked for."""
 
     how: str = "raises"
+    calls: list[int] = field(default_factory=list, compare=False, repr=False)
     name: ClassVar[str] = "breaks"
     title: ClassVar[str] = "breaks"
     question: ClassVar[str] = "Does it break?"
@@ -139,7 +140,8 @@ class Breaks(ImageMetric):
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __call__(self, explanation, sample, classifier) -> Tensor:
-        if self.how == "raises" and 20 in explanation.query:
+        self.calls.append(len(explanation))
+        if self.how == "raises" and len(self.calls) == 3:  # what two batches gave is there by then
             raise RuntimeError("out of luck")
         return torch.full((len(explanation),), float("nan") if self.how == "nan" else 0.0)[
             : 3 if self.how == "short" else None
@@ -152,7 +154,9 @@ class Breaks(ImageMetric):
      ("short", "ValueError: breaks: expected 24 finite figures, got shape")],
 )  # fmt: skip
 def test_a_metric_that_fails_loses_nothing_else(how, message):
-    report = run(Negative, [Validity(), Breaks(how), "l1"])
+    breaks = Breaks(how)
+    report = run(Negative, [Validity(), breaks, "l1"], batch_size=8 if how == "raises" else 24)
+    assert breaks.calls == ([8, 8, 8] if how == "raises" else [24])
     assert report.failures["breaks"].startswith(message)
     assert [row.metric for row in report.rows if row.direction == "all"] == ["validity", "l1"]
     assert "breaks" not in report.values
