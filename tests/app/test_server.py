@@ -243,7 +243,16 @@ def test_the_gate_counts_bodies_that_do_not_say_their_size():
     assert through(gate, "/gradio_api/queue/join", "POST", chunks=[half[:-1], half[1:]])[2] == b"999998"
     assert through(gate, "/gradio_api/queue/join", "POST", chunks=[half] * 3)[0] == 413
     assert through(gate, "/gradio_api/upload", "POST", [(b"content-length", b"-5")])[0] == 413
-    assert through(gate, "/gradio_api/upload", "POST", chunks=[half] * 3)[2] == b"1500000"
+    assert through(gate, "/gradio_api/upload", "POST", chunks=[half] * 3)[0] == 411
+    size = [(b"content-length", b"1500000")]
+    assert through(gate, "/gradio_api/upload", "POST", size, chunks=[half] * 3)[2] == b"1500000"
+
+
+def test_another_sites_page_may_send_nothing():
+    gate = Gate(behind(), {"localhost"}, "")
+    for origin, status in ((b"https://evil.example", 403), (b"null", 403), (b"http://localhost:1", 200)):
+        assert through(gate, "/gradio_api/queue/join", "POST", [(b"origin", origin)], chunks=[b"{}"])[0] == status
+        assert through(gate, "/config", "GET", [(b"origin", origin)])[0] == 200
 
 
 def test_the_gate_says_in_words_that_the_queue_is_full():

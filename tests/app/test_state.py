@@ -50,6 +50,23 @@ def test_the_walk_ends_at_the_explanation(bench):
     assert bench.answer("gradcam", bench.picture(2), None).walk is None
 
 
+def test_what_is_made_of_an_upload_is_forgotten_after_an_hour(monkeypatch):
+    small = Workbench((BUNDLED,))
+    own = small.own("scan.png", torch.rand(1, 1, 64, 64), ())
+    answers = [small.answer("lesions", picture, None) for picture in (own, small.picture(0))]
+    pages = [small.report("lesions", rows, None) for rows in (own, [0])]
+    assert all(small.find(one.key) for one in answers) and all(small.wrote(key) for key in pages)
+    now = state.time.monotonic()
+    monkeypatch.setattr(state.time, "monotonic", lambda: now + state.HOUR + 60)
+    assert [small.find(one.key) is not None for one in answers] == [False, True]
+    assert [small.wrote(key) is not None for key in pages] == [False, True]
+
+
+def test_an_answer_without_a_way_takes_room_too(bench):
+    answer = bench.answer("gradcam", bench.picture(2), None)
+    assert answer.walk is None and answer.size >= 4 * answer.explanation.attribution.numel()
+
+
 def test_wrong_names_and_runs_are_refused(bench, tmp_path):
     with pytest.raises(ValueError, match="explainer: expected one of lesions, nearest, gradcam, gradient, got 'lime'"):
         bench.explainer("lime")
@@ -90,7 +107,7 @@ def test_reports_named_are_shown_beside(tmp_path):
 
 
 def test_a_report_of_a_selection(bench):
-    name, page = bench.written[bench.report("lesions", [9, 4, 11], None, "wrong decisions")]
+    name, page = bench.wrote(bench.report("lesions", [9, 4, 11], None, "wrong decisions"))
     assert name == "obverse-lesions.html" and page.count("<article") == 3
     assert re.findall(r"<span>(image \d+):", page) == [
         "image 9",
@@ -149,6 +166,11 @@ def test_filters():
     # reached posteriors of the target: 0.7, 0.6, 0.2, 0.7: the third answer is not valid
     assert by_hand().rows(SORTS[0], FILTERS[1]) == [1]
     assert by_hand().rows(SORTS[0], FILTERS[2]) == [2]
+
+
+def test_a_survey_keeps_no_maps(bench):
+    found = survey(bench, "lesions").explanation
+    assert found.difference is None and found.stable is None and found.attribution.numel() == 0
 
 
 def test_a_survey_is_made_once_and_agrees_with_the_explainer(bench, monkeypatch):

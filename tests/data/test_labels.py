@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from obverse.data import MemoryDataset, Sample, match_labels
+from obverse.data import MemoryDataset, Sample, match_labels, view_labels
 
 
 def _data(label=(0, 1, 1)):
@@ -48,3 +48,14 @@ def test_same_classes_or_no_labels_are_returned_as_they_are():
 def test_missing_class_names_both_lists():
     with pytest.raises(ValueError, match=r"classes: .*pets \(cat, dog\), got cat, cow, without dog; name"):
         match_labels(_data(), ["cat", "cow"])
+
+
+def test_a_view_is_labelled_by_its_named_class_or_not_at_all():
+    data = _data((0, 1, 1))
+    assert view_labels(data, ("not dog", "dog")).labels().tolist() == [0, 1, 1]
+    turned = view_labels(data, ("not cat", "cat"))
+    assert turned.labels().tolist() == [1, 0, 0] and turned.classes == ("not cat", "cat")
+    bare = view_labels(data, ("no tail", "tail"))
+    assert bare.labels() is None and bare[0].label is None and "label" not in bare.fields and len(bare) == 3
+    lazy = view_labels(data.subset([0, 1]), ("no tail", "tail"))
+    assert lazy.labels() is None and view_labels(turned, turned.classes) is turned

@@ -94,3 +94,7 @@ def test_data_uris_keep_pixels_unless_told():
     assert np.array_equal(picture_in(data_uri(grey)), grey)
     assert Image.open(io.BytesIO(base64.b64decode(data_uri(grey).partition(",")[2]))).mode == "L"
     assert data_uri(colour, lossless=False).startswith("data:image/webp;base64,")
+    tall = np.zeros((16384, 1, 3), np.uint8)
+    assert data_uri(tall[1:], lossless=False).startswith("data:image/webp") and np.array_equal(
+        picture_in(data_uri(tall, lossless=False)), tall
+    )

@@ -88,7 +88,19 @@ def test_a_knob_is_asked_for_every_posterior_of_each_rows_target():
     corner = found.frames[:, :, 0, 0, 0]
     rising = as_saved(torch.tensor([0, 0.25, 0.5, 0.75, 1]))
     assert torch.allclose(corner[0], rising) and torch.allclose(corner[1], as_saved(1 - rising), atol=1 / 255 + 1e-6)
-    assert found.labels()[1] == "asked 25%"
+    assert found.labels() == ["asked 0%", "asked 25%", "asked 50%", "asked 75%", "counterfactual"]
+
+
+def test_the_last_picture_of_a_knob_is_the_answer_that_is_judged():
+    class Further(Knob):
+        def level(self, query):  # asked for a posterior, it goes further than to the end
+            return 0.5 * super().level(query)
+
+    explainer = Further(corner_classifier())
+    answer = explainer.explain(corner_data()[:4].image)
+    found = walk(explainer, answer, frames=5)
+    assert torch.equal(found.frames[:, -1], answer.counterfactual)
+    torch.testing.assert_close(found.posterior[:, -1], answer.posterior_after)
 
 
 def test_maps_have_no_walk():

@@ -15,13 +15,14 @@ from obverse.app.uploads import LIMITS, READABLE, read_upload
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the other tabs share with Explore: the image (None is the row in `number`), explainer, target, and display."""
+    """What the other tabs share with Explore: the image (None is the row in `number`), explainer, target, display, slice."""
 
     upload: gr.State
     number: gr.Number
     explainer: gr.Dropdown
     target: gr.Dropdown
     display: gr.HTML
+    slices: gr.Slider
 
     @property
     def inputs(self) -> list[gr.components.Component]:
@@ -63,14 +64,14 @@ def explore(bench: Workbench) -> Chosen:
             slices = gr.Slider(0, 1, 0, step=1, label="Slice", visible=False, elem_id="slice")
             gr.HTML(fragments.hint(f"{READABLE}; {LIMITS}."), apply_default_css=False)
         with gr.Column(scale=3, min_width=320):
-            display = gr.HTML(_look(bench, bench.names[0], -1, None, 0), apply_default_css=False, elem_id="explore")
-    chosen = Chosen(upload, number, explainer, target, display)
+            display = gr.HTML(look_at(bench, bench.names[0], -1, None, 0), apply_default_css=False, elem_id="explore")
+    chosen = Chosen(upload, number, explainer, target, display, slices)
 
     def look(name: str, wanted: int, own: Picture | None, row: float | None) -> str:
-        return _look(bench, name, wanted, own, row)
+        return look_at(bench, name, wanted, own, row)
 
     def row_chosen(name: str, wanted: int, row: float | None) -> tuple[None, str, object]:
-        return None, _look(bench, name, wanted, None, row), gr.update(visible=False)
+        return None, look_at(bench, name, wanted, None, row), gr.update(visible=False)
 
     def stepped(row: float | None, by: int) -> int:
         return (int(row or 0) + by) % len(bench.data)
@@ -80,11 +81,9 @@ def explore(bench: Workbench) -> Chosen:
             found = read_upload(Path(path), bench.classifier.image_shape, index)
         except ValueError as error:
             return gr.update(), gr.update(), fragments.message(str(error)), gr.update(visible=False)
-        if found.count == 1:
-            Path(path).unlink(missing_ok=True)  # of a volume, other slices may be wanted
         own = bench.own(Path(path).name, found.image, found.notes)
         slider = gr.update(visible=found.count > 1, maximum=max(found.count - 1, 1), value=found.index)
-        return own, path, _look(bench, name, wanted, own, None), slider
+        return own, path, look_at(bench, name, wanted, own, None), slider
 
     def sliced(name: str, wanted: int, path: str | None, index: float) -> tuple[object, ...]:
         return uploaded(name, wanted, path, int(index))[:3] if path else (None, None, gr.update())
@@ -99,7 +98,8 @@ def explore(bench: Workbench) -> Chosen:
     return chosen
 
 
-def _look(bench: Workbench, name: str, target: int, upload: Picture | None, number: float | None) -> str:
+def look_at(bench: Workbench, name: str, target: int, upload: Picture | None, number: float | None) -> str:
+    """Return what Explore shows."""
     try:
         return fragments.explore(bench.answer(name, picture_of(bench, upload, number), None if target < 0 else target))
     except (ValueError, TypeError, RuntimeError) as error:  # what an explainer cannot do is said, not thrown

@@ -124,5 +124,5 @@ def message(text: str) -> str:
 
 def written(key: str, bench: Workbench) -> str:
     """Return the link to a report that was written."""
-    name, page = bench.written[key]
+    name, page, _ = bench.written[key]
     return _render("written.html.j2", {"key": key, "name": name, "size": f"{len(page.encode()) / 1e6:.1f} MB"})

@@ -36,7 +36,7 @@ def page(bench: Workbench) -> gr.Blocks:
             with gr.Tab("Report", id="report"):
                 tabs.report(bench, chosen, sort, filtered)
         gr.HTML(fragments.hint(f"At most {MOST_WAITING} requests wait for their turn. What you upload is kept in memory for "
-                               "an hour at most, and goes nowhere else."), apply_default_css=False)  # fmt: skip
+                               "about an hour, and goes nowhere else."), apply_default_css=False)  # fmt: skip
 
         def turn(explainer: str, image: int, target: str, place: float) -> dict[str, Any]:
             return turned(bench, explainer, image, target, place)

@@ -16,6 +16,7 @@ import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from obverse.app import fragments, uploads
 from obverse.app.state import Workbench
@@ -72,8 +73,13 @@ class Gate:
             return await _refuse(send, 403, f"this server answers to {', '.join(sorted(self.hosts))} only")
         if method not in self.allowed or not self.allowed[method].fullmatch(path):
             return await _refuse(send, 404, "there is nothing here")
+        origin = headers.get("origin", "")
+        if method == "POST" and origin and urlsplit(origin).netloc != headers.get("host", ""):
+            return await _refuse(send, 403, "another site's page may send nothing here")
         if path == "/gradio_api/upload":
-            claimed = headers.get("content-length", "0")
+            claimed = headers.get("content-length", "")
+            if not claimed:
+                return await _refuse(send, 411, "expected the size of the upload (Content-Length)")
             if not claimed.isdigit() or int(claimed) > uploads.MOST_BYTES + MOST_BODY:
                 return await _refuse(send, 413, f"expected {uploads.LIMITS}")
         elif method == "POST":
@@ -240,7 +246,7 @@ def _files(outer: FastAPI, bench: Workbench) -> None:
 
     @outer.get("/reports/{name}")
     def report(name: str) -> Any:
-        written = bench.written.get(name.removesuffix(".html"))
+        written = bench.wrote(name.removesuffix(".html"))
         if written is None:
             return Response("this report is no longer kept; write it again", status_code=404)
         return Response(written[1], media_type="text/html")

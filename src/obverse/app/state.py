@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from obverse.baselines import BASELINES
 from obverse.checkpoint import read_json
-from obverse.data import match_labels
+from obverse.data import match_labels, view_labels
 from obverse.data.base import Dataset, MemoryDataset, Sample
 from obverse.explainer import Explainer, LearnedExplainer
 from obverse.explanation import Explanation, NotApplicable
@@ -33,6 +33,7 @@ from obverse.report.walk import Walk, walk
 FRAMES = 21
 MOST_KEPT = 300_000_000  # bytes of answers that are kept
 MOST_REPORTS = 8  # that are kept
+HOUR = 3600.0  # seconds that what is made of an upload is kept
 MOST_EXAMPLES = 50  # in a report
 SCORED = (*QUICK, "cout", "aupc_target", "aupc_source", "knob_calibration")
 SELECTED = tuple(name for name in QUICK if name != "seconds")  # of a few images, for which no one should wait long
@@ -49,11 +50,13 @@ class Picture:
         name: for captions.
         sample: the image and what is known of it, one row.
         notes: what a reader must know of it.
+        own: whether a user uploaded it.
     """
 
     name: str
     sample: Sample
     notes: tuple[str, ...] = ()
+    own: bool = False
 
     @functools.cached_property
     def digest(self) -> str:
@@ -71,6 +74,7 @@ class Answered:
         explanation: one row.
         walk: the way to the counterfactual; None for a method that makes none.
         seconds: how long the explanation took, without the way.
+        born: when it was asked for, in seconds of a clock.
     """
 
     key: str
@@ -78,6 +82,7 @@ class Answered:
     explanation: Explanation
     walk: Walk | None
     seconds: float
+    born: float = field(default_factory=time.monotonic)
 
     @functools.cached_property
     def card(self) -> Card:
@@ -87,8 +92,10 @@ class Answered:
 
     @property
     def size(self) -> int:
-        """Bytes, about."""
-        return 0 if self.walk is None else 4 * self.walk.frames.numel() * 2
+        """Bytes, about: the answer, and its frames twice."""
+        tensors = [value for value in vars(self.explanation).values() if isinstance(value, Tensor)]
+        frames = 0 if self.walk is None else 2 * self.walk.frames.numel()
+        return 4 * (sum(value.numel() for value in tensors) + frames)
 
 
 class Workbench:
@@ -129,7 +136,7 @@ class Workbench:
         self.data = self._split("test")
         self.reports = _reports(self.runs, reports)
         self.surveys: dict[str, object] = {}
-        self.written: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self.written: OrderedDict[str, tuple[str, str, float]] = OrderedDict()  # of an upload when, else for ever
         self._answers: OrderedDict[str, Answered] = OrderedDict()
         self._salt = secrets.token_hex(16)
         self.busy, self._kept = threading.RLock(), threading.Lock()  # explainers answer one question at a time
@@ -144,7 +151,7 @@ class Workbench:
 
     def own(self, name: str, image: Tensor, notes: tuple[str, ...]) -> Picture:
         """Return an image of the user's, (1, C, H, W), of which nothing else is known."""
-        return Picture(name=name, sample=Sample(image=image), notes=notes)
+        return Picture(name=name, sample=Sample(image=image), notes=notes, own=True)
 
     def explainer(self, name: str) -> Explainer:
         """Return an explainer by its name; a baseline is made when it is first asked for.
@@ -181,7 +188,7 @@ class Workbench:
 
     def _split(self, split: str) -> Dataset:
         data = self._source.open(split)
-        return data if self.classifier.view else match_labels(data, self.classifier.classes)
+        return (view_labels if self.classifier.view else match_labels)(data, self.classifier.classes)
 
     # ------------------------------------------------------------------ answers
 
@@ -215,9 +222,24 @@ class Workbench:
     def find(self, key: str) -> Answered | None:
         """Return an answer that is kept, or None."""
         with self._kept:
+            self._forget()
             if key in self._answers:
                 self._answers.move_to_end(key)
             return self._answers.get(key)
+
+    def wrote(self, key: str) -> tuple[str, str] | None:
+        """Return the file name and the page of a report that is kept, or None."""
+        with self._kept:
+            self._forget()
+            return self.written[key][:2] if key in self.written else None
+
+    def _forget(self) -> None:
+        """Drop what was made of uploads more than an hour ago."""
+        long_ago = time.monotonic() - HOUR
+        for key in [key for key, one in self._answers.items() if one.picture.own and one.born < long_ago]:
+            del self._answers[key]
+        for key in [key for key, (_, _, born) in self.written.items() if born < long_ago]:
+            del self.written[key]
 
     def _walk(self, explainer: Explainer, explanation: Explanation) -> Walk | None:
         try:
@@ -290,7 +312,8 @@ class Workbench:
             report = evaluate(explainer, data, progress=False, validation=self._thresholds, metrics=SELECTED, target=target,
                               examples=MOST_EXAMPLES)  # fmt: skip
         key = secrets.token_hex(16)
-        self.written[key] = (f"obverse-{name}.html", render(report))
+        born = time.monotonic() if isinstance(rows, Picture) and rows.own else float("inf")
+        self.written[key] = (f"obverse-{name}.html", render(report), born)
         while len(self.written) > MOST_REPORTS:
             self.written.popitem(last=False)
         return key

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from obverse.app import fragments
-from obverse.app.explore import Chosen, picture_of, wired
+from obverse.app.explore import Chosen, look_at, picture_of, wired
 from obverse.app.state import MOST_EXAMPLES, Answered, Picture, Workbench
 from obverse.app.survey import FILTERS, SORTS, first_rows, survey
 
@@ -65,13 +65,15 @@ def data_set(bench: Workbench, chosen: Chosen, tab: gr.Tab, tabs: gr.Tabs) -> tu
 
     def pick(name: str, target: int, event: gr.EventData) -> tuple[object, ...]:
         row = min(max(int(event.row), 0), len(bench.data) - 1)
-        return gr.Tabs(selected="explore"), None, row
+        # the row may be in the box already, and then nothing else redraws
+        return gr.Tabs(selected="explore"), None, row, look_at(bench, name, target, None, row), gr.update(visible=False)
 
     for event in (tab.select, sort.change, filtered.change):
         wired(event, first, [chosen.explainer, sort, filtered], [display, page])
     wired(back.click, previous, [chosen.explainer, sort, filtered, page], [display, page])
     wired(forth.click, following, [chosen.explainer, sort, filtered, page], [display, page])
-    wired(display.click, pick, [chosen.explainer, chosen.target], [tabs, chosen.upload, chosen.number])
+    wired(display.click, pick, [chosen.explainer, chosen.target],
+          [tabs, chosen.upload, chosen.number, chosen.display, chosen.slices])
     return sort, filtered
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from obverse.checkpoint import read_json
 from obverse.classifier import Classifier
-from obverse.data import match_labels
+from obverse.data import match_labels, view_labels
 from obverse.explainer import Explainer
 from obverse.methods import classifier_for, load
 from obverse.models import load_model
@@ -53,9 +53,9 @@ class JudgeOptions:
             splits = {name: asked.open(name) for name in ("train", "validation")}
         judged = splits.get(self.split) if asked == own else None
         judged = asked.open(self.split) if judged is None else judged
-        if not classifier.view:  # the labels of a view are not the data's
-            judged = match_labels(judged, classifier.classes)
-            splits = {name: match_labels(data, classifier.classes) for name, data in splits.items()}
+        matched = view_labels if classifier.view else match_labels
+        judged = matched(judged, classifier.classes)
+        splits = {name: matched(data, classifier.classes) for name, data in splits.items()}
         other = self.second_classifier
         second = None if other is None else classifier_for(run, other)
         model = getattr(explainer, "model", None) if self.model is None else load_model(self.model)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from obverse.data.augment import DIGITS, NONE, Augment
 from obverse.data.base import Dataset, MemoryDataset, Sample, check_images
-from obverse.data.labels import match_labels
+from obverse.data.labels import match_labels, view_labels
 
 __all__ = [
     "DIGITS",
@@ -19,6 +19,7 @@ __all__ = [
     "check_images",
     "match_labels",
     "open",
+    "view_labels",
 ]
 
 SPECS = {

@@ -231,11 +231,15 @@ def _slider(walk: Walk, row: int, classes: Sequence[str], seen: Sequence[int]) -
             "said": f"{labels[-1]}: decided {decided[-1]}"}  # fmt: skip
 
 
+MOST_SIDE = 16383
+"""Pixels of a WebP's side."""
+
+
 def data_uri(picture: Pixels, lossless: bool = True) -> str:
-    """Return a picture as a data URI: PNG, in one channel where it is grey; with `lossless` off, WebP."""
+    """Return a picture as a data URI: PNG, in one channel where it is grey; with `lossless` off, WebP if its sides allow."""
     grey = bool(np.array_equal(picture[..., 0], picture[..., 1]) and np.array_equal(picture[..., 1], picture[..., 2]))
     drawn, buffer = Image.fromarray(picture[..., 0] if grey else picture), io.BytesIO()
-    if lossless:
+    if lossless := lossless or max(drawn.size) > MOST_SIDE:
         drawn.save(buffer, "PNG", compress_level=6)
     else:
         drawn.convert("RGB").save(buffer, "WEBP", quality=85)

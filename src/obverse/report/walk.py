@@ -40,7 +40,7 @@ class Walk:
     def labels(self) -> list[str]:
         """Return what to call each frame."""
         if self.asked is not None:
-            return [f"asked {value:.0%}" for value in self.asked.tolist()]
+            return [*(f"asked {value:.0%}" for value in self.asked.tolist()[:-1]), "counterfactual"]
         last = self.frames.shape[1] - 1
         return ["start", *(f"{place / last:.0%} of the way" for place in range(1, last)), "counterfactual"]
 
@@ -65,6 +65,7 @@ def walk(explainer: Explainer, explanation: Explanation, *, frames: int = 11, se
     if explainer.has_knob:
         asked = torch.linspace(0, 1, frames)
         way, kind = _turned(explainer, explanation, asked, seed), "the posterior was asked of the method's knob"
+        way[:, -1] = explanation.counterfactual  # which a search beyond the ends may not be: the last picture is the answer's
     elif type(explainer).frames is Explainer.frames:  # cross-faded from what is there, without a second answer
         start = explanation.image if explanation.stable is None else explanation.stable
         share = torch.linspace(0, 1, frames, device=start.device).view(1, -1, 1, 1, 1)
