@@ -120,9 +120,9 @@ def test_a_report_of_a_selection(bench):
     with pytest.raises(ValueError, match="report: expected at least one image, got none; choose another filter"):
         bench.report("lesions", [], None)
     own = bench.own("scan.png", bench.picture(3).sample.image, ("read with care",))
-    _, page = bench.written[
+    _, page = bench.wrote(
         bench.report("lesions", own, 1 - int(bench.answer("lesions", own, None).explanation.source))
-    ]
+    )
     assert page.count("<article") == 1 and "read with care" in page
 
 
