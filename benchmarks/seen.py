@@ -29,7 +29,8 @@ SEEN: dict[str, tuple[str, ...]] = {
         "CXPlain was stopped by the clock after 128 of 400 steps, with older code.",
     ),
     "c3lt-mnist-38": (
-        "Seen, on test images: 3s are closed to whole 8s, and of 8s the left side goes, sometimes with a scrap left.",
+        "Seen, on 8 test images: 3s are closed with the strokes that were there, two of four to a whole 8; a wide 3 gets shadows "
+        "only, and is no 8 to a person; of 8s the left side goes, and a stroke may break.",
     ),
     "c3lt-mnist-49": (
         "Seen, on 20 test images: 4s are closed above and 9s opened with the strokes that were there, as a hand would write "
@@ -40,7 +41,11 @@ SEEN: dict[str, tuple[str, ...]] = {
         "crumbs, and no 5 to a person.",
     ),
     "c3lt-fashion-02": (
-        "Seen, on test images: sleeves grow and go, at times with a cuff left in the air; prints on the chest stay.",
+        "Seen, on 8 test images: whole sleeves grow and go, a hem comes with them; prints, letters and seams stay pixel by "
+        "pixel. Sleeves are many pixels: that is why L1 is twice that of coats and shirts.",
+        "Tried on validation images, 450 steps, to change less: a population of 20 (L1 0.076 for 0.092, FD in the embedding 2.27 "
+        "for 1.33), own pixels 0.5, a cycle of 1 and a rate of 4e-3 (L1 within 0.002, FD within 0.02), a population of the "
+        "encoder's latents instead of pictures (L1 0.083 at FD 2.10).",
     ),
     "c3lt-fashion-46": (
         "Seen, on 20 test images: collars, shoulders and cuffs change, a shirt gets a coat's collar and full shoulders, a coat "
@@ -50,8 +55,6 @@ SEEN: dict[str, tuple[str, ...]] = {
     "c3lt-fashion-79": (
         "Seen, on test images: sneakers get a shaft or a heel, boots lose the shaft and keep a strap or a scrap of it; two of "
         "twelve are neither.",
-        "The picture below is of all six pairs with the settings of before, each with its reconstruction; that of the two "
-        "measured anew stands with the digits.",
     ),
     "c3lt-ablation-49": (
         "Seen: the class term alone turns every 4 into the one same 9 and every 9 into the one same 4; with proximity the hand "

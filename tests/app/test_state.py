@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -156,7 +157,7 @@ def test_sorting(sort, rows):
 
 
 def test_the_first_rows_in_the_order_of_the_data_need_no_explanation(bench, monkeypatch):
-    monkeypatch.setattr("obverse.app.survey.survey", lambda *_: by_hand())
+    monkeypatch.setattr("obverse.app.survey.survey", lambda *_, **__: by_hand())
     assert first_rows(bench, "lesions", SORTS[0], FILTERS[0], 50) == list(range(50))
     assert first_rows(bench, "lesions", SORTS[4], FILTERS[0], 3) == [1, 3, 2]
     assert first_rows(bench, "lesions", SORTS[0], FILTERS[2], 3) == [2]
@@ -176,7 +177,7 @@ def test_a_survey_keeps_no_maps(bench):
 def test_a_survey_is_made_once_and_agrees_with_the_explainer(bench, monkeypatch):
     monkeypatch.setattr("obverse.app.survey.MOST_IMAGES", 40)
     told = []
-    bench.surveys.pop("lesions", None)
+    bench.surveys.pop(("lesions", None), None)
     try:
         found = survey(bench, "lesions", lambda share, what: told.append((share, what)))
         assert len(found) == 40 and found.total == len(bench.data) and told[0] == (0.0, "explaining 40 images")
@@ -186,4 +187,19 @@ def test_a_survey_is_made_once_and_agrees_with_the_explainer(bench, monkeypatch)
         assert torch.equal(found.wrong, bench.data.labels()[:40] != answer.source)
         assert survey(bench, "lesions") is found
     finally:
-        bench.surveys.pop("lesions", None)
+        bench.surveys.pop(("lesions", None), None)
+
+
+def test_a_survey_asks_for_the_class_that_is_chosen_and_keeps_its_time(bench, monkeypatch):
+    sizes, plain = [], bench.explainer("lesions").explain
+    monkeypatch.setattr("obverse.app.survey.MOST_IMAGES", 12)
+    monkeypatch.setattr(bench.explainer("lesions"), "explain", lambda image, *to: sizes.append(len(image)) or plain(image, *to))
+    found = survey(bench, "lesions", target=1)
+    assert found.explanation.target.tolist() == [1] * 12 and sizes == [4, 8]
+    assert survey(bench, "lesions", target=1) is found and bench.surveys["lesions", 1] is found
+    clock = iter(range(0, 1000, 8))  # a batch takes eight seconds
+    monkeypatch.setattr("obverse.app.survey.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr("obverse.app.survey.MOST_IMAGES", 40)
+    assert len(survey(bench, "lesions", target=0)) == 4 + 6 + 2  # of twenty seconds twelve are left, then four, then none
+    for target in (0, 1):
+        bench.surveys.pop(("lesions", target))

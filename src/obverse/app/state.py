@@ -135,7 +135,7 @@ class Workbench:
         self._source = DataOptions(**facts | {"data": data or facts["data"], "data_dir": data_dir or facts["data_dir"]})
         self.data = self._split("test")
         self.reports = _reports(self.runs, reports)
-        self.surveys: dict[str, object] = {}
+        self.surveys: dict[tuple[str, int | None], object] = {}
         self.written: OrderedDict[str, tuple[str, str, float]] = OrderedDict()  # of an upload when, else for ever
         self._answers: OrderedDict[str, Answered] = OrderedDict()
         self._salt = secrets.token_hex(16)

@@ -15,7 +15,8 @@ from obverse.explanation import Explanation
 
 MOST_IMAGES = 480
 BUDGET = 20.0  # seconds; a slow explainer answers fewer images
-BATCH = 32
+FIRST, BATCH = 4, 32
+"""Images that are explained together: at first, to see how long one takes, and at most."""
 SORTS = ("order of the data", "decision", "least confident first", "least valid first", "largest change first")
 FILTERS = ("all", "wrong decisions", "answers that are not valid")
 
@@ -71,43 +72,48 @@ class Survey:
         return [int(row) for row in order[kept[filtered][order]]]
 
 
-def survey(bench: Workbench, name: str, progress: Callable[[float, str], object] | None = None) -> Survey:
+def survey(
+    bench: Workbench, name: str, progress: Callable[[float, str], object] | None = None, target: int | None = None
+) -> Survey:  # fmt: skip
     """Return what an explainer makes of the data set, once.
 
     Args:
         bench: explainers and images.
         name: of the explainer.
+        target: index of the class asked for; None is the other one, or the runner-up.
         progress: told the share that is done, and what is done.
     """
     with bench.busy:
-        kept = bench.surveys.get(name)
+        kept = bench.surveys.get((name, target))
         if isinstance(kept, Survey):
             return kept
         explainer, began, most = bench.explainer(name), time.perf_counter(), min(MOST_IMAGES, len(bench.data))
         parts: list[Explanation] = []
         labels: list[Tensor] = []
         changes: list[Tensor] = []
-        for start in range(0, most, BATCH):
-            if parts and time.perf_counter() - began > BUDGET:
-                break
+        start, size = 0, FIRST
+        while start < most and size > 0:
             if progress is not None:
                 progress(start / most, f"explaining {most} images")
-            sample = bench.data[slice(start, min(start + BATCH, most))]
-            answer = explainer.explain(sample.image).to("cpu")
+            sample = bench.data[slice(start, min(start + size, most))]
+            answer = explainer.explain(sample.image, target).to("cpu")
             difference = answer.difference
             changes.append(torch.zeros(len(answer)) if difference is None else difference.abs().flatten(1).mean(1))
             parts.append(dataclasses.replace(answer, stable=None, difference=None, attribution=answer.attribution[..., :0, :0]))
             if sample.label is not None:
                 labels.append(sample.label)
+            start += len(answer)
+            spent = time.perf_counter() - began
+            size = min(BATCH, int((BUDGET - spent) / max(spent / start, 1e-9)))  # what there is time for
         whole = Explanation.cat(parts)
         found = Survey(total=len(bench.data), explanation=whole, label=torch.cat(labels) if labels else None,
                        change=torch.cat(changes))  # fmt: skip
-        bench.surveys[name] = found
+        bench.surveys[name, target] = found
         return found
 
 
-def first_rows(bench: Workbench, name: str, sort: str, filtered: str, most: int) -> list[int]:
+def first_rows(bench: Workbench, name: str, sort: str, filtered: str, most: int, target: int | None = None) -> list[int]:
     """Return the first rows that Data set shows; in the order of the data nothing has to be explained to know them."""
     if (sort, filtered) == (SORTS[0], FILTERS[0]):
         return list(range(min(most, len(bench.data))))
-    return survey(bench, name).rows(sort, filtered)[:most]
+    return survey(bench, name, target=target).rows(sort, filtered)[:most]

@@ -45,23 +45,27 @@ def data_set(bench: Workbench, chosen: Chosen, tab: gr.Tab, tabs: gr.Tabs) -> tu
         back, forth = gr.Button("Previous page", size="sm"), gr.Button("Next page", size="sm")
     page: gr.State = gr.State(0)
 
-    def look(name: str, order: str, kept: str, wanted: int, progress: gr.Progress | None = None) -> tuple[str, int]:
+    def look(
+        name: str, target: int, order: str, kept: str, wanted: int, progress: gr.Progress | None = None
+    ) -> tuple[str, int]:
         try:
-            found = survey(bench, name, progress)
+            found = survey(bench, name, progress, None if target < 0 else target)
         except (ValueError, TypeError, RuntimeError) as error:
             return fragments.message(f"{name}: {error}"), 0
         rows = found.rows(order, kept)
         place = min(max(wanted, 0), max(0, (len(rows) - 1) // fragments.PER_PAGE))
         return fragments.gallery(found, rows, place, bench, name), place
 
-    def first(name: str, order: str, kept: str, progress: gr.Progress = gr.Progress()) -> tuple[str, int]:  # noqa: B008
-        return look(name, order, kept, 0, progress)
+    def first(
+        name: str, target: int, order: str, kept: str, progress: gr.Progress = gr.Progress()  # noqa: B008
+    ) -> tuple[str, int]:
+        return look(name, target, order, kept, 0, progress)
 
-    def previous(name: str, order: str, kept: str, place: int) -> tuple[str, int]:
-        return look(name, order, kept, place - 1)
+    def previous(name: str, target: int, order: str, kept: str, place: int) -> tuple[str, int]:
+        return look(name, target, order, kept, place - 1)
 
-    def following(name: str, order: str, kept: str, place: int) -> tuple[str, int]:
-        return look(name, order, kept, place + 1)
+    def following(name: str, target: int, order: str, kept: str, place: int) -> tuple[str, int]:
+        return look(name, target, order, kept, place + 1)
 
     def pick(name: str, target: int, event: gr.EventData) -> tuple[object, ...]:
         row = min(max(int(event.row), 0), len(bench.data) - 1)
@@ -69,9 +73,9 @@ def data_set(bench: Workbench, chosen: Chosen, tab: gr.Tab, tabs: gr.Tabs) -> tu
         return gr.Tabs(selected="explore"), None, row, look_at(bench, name, target, None, row), gr.update(visible=False)
 
     for event in (tab.select, sort.change, filtered.change):
-        wired(event, first, [chosen.explainer, sort, filtered], [display, page])
-    wired(back.click, previous, [chosen.explainer, sort, filtered, page], [display, page])
-    wired(forth.click, following, [chosen.explainer, sort, filtered, page], [display, page])
+        wired(event, first, [chosen.explainer, chosen.target, sort, filtered], [display, page])
+    for event, turned in ((back.click, previous), (forth.click, following)):
+        wired(event, turned, [chosen.explainer, chosen.target, sort, filtered, page], [display, page])
     wired(display.click, pick, [chosen.explainer, chosen.target],
           [tabs, chosen.upload, chosen.number, chosen.display, chosen.slices])
     return sort, filtered
@@ -122,7 +126,7 @@ def report(bench: Workbench, chosen: Chosen, sort: gr.Dropdown, filtered: gr.Rad
         wanted = None if target < 0 else target
         try:
             rows = (
-                picture_of(bench, upload, number) if of == ONE else first_rows(bench, name, order, kept, MOST_EXAMPLES)
+                picture_of(bench, upload, number) if of == ONE else first_rows(bench, name, order, kept, MOST_EXAMPLES, wanted)
             )
             how = [*([kept] if kept != FILTERS[0] else []), order if order != SORTS[0] else f"in the {order}"]
             key = bench.report(name, rows, wanted, ", ".join(how))
