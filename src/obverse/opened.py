@@ -28,7 +28,8 @@ class DataOptions:
 
     Args:
         data: lesions, mnist:3,8, fashion-mnist:0,2, brain-mri:tumour, magnetic-tile:defect or folder:PATH.
-        data_dir: where the files of a named set are; default $OBVERSE_DATA, then a cache, then a download.
+        data_dir: where the files of a named set are; default $OBVERSE_DATA, then a cache; digits and clothes are
+            downloaded.
         size: side of the images in pixels; default the set's own.
         count: images a split, for generated sets.
         skip_corrupt: leave out unreadable files and count them, instead of stopping at the first.

@@ -23,7 +23,7 @@ def test_help_names_every_option(capsys):
 def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["serve"]) == 1
-    assert "serve: needs the extra `app`; pip install 'obverse[app]'" in capsys.readouterr().err
+    assert "serve: needs the extra `app`; pip install -e '.[app]' in obverse's folder" in capsys.readouterr().err
 
 
 @pytest.mark.process

@@ -141,6 +141,17 @@ def test_one_coloured_file_makes_all_coloured_and_16_bit_stays(tmp_path, picture
     assert _open(tmp_path).image_shape == (3, 10, 12)
 
 
+def test_twelve_bits_in_files_of_sixteen_are_noticed(tmp_path):
+    for kind in "ab":
+        (tmp_path / kind).mkdir()
+        for number in range(8):
+            pixels = np.random.default_rng(number).integers(0, 4096, (6, 6)).astype(np.uint16)
+            Image.fromarray(pixels).save(tmp_path / kind / f"{number}.png")
+    with pytest.warns(UserWarning, match=r"16 bits: files are read as value / 65535, and none here is above 0.06.*rescale them"):
+        data = _open(tmp_path)
+    assert data[slice(0, 99)].image.max() < 0.07 and any(note.startswith("16 bits: ") for note in data.notes)
+
+
 def test_skip_corrupt_counts_and_otherwise_names(classes):
     for kind in "ab":
         (classes / kind / "broken.png").write_bytes(b"x")

@@ -42,7 +42,8 @@ class ClassifierOptions:
     """What to explain.
 
     Args:
-        classifier: a folder written by `obverse fit classifier` or Classifier.save, or a run folder that holds one.
+        classifier: a folder written by `obverse fit classifier`, or by Classifier.save for a network of obverse's own kinds, or a
+            run folder that holds one; other networks are explained from Python (docs/start.md).
         against_rest: explain this class against all others, for a classifier of more than two.
         label: explain this label, for a multi-label classifier.
     """

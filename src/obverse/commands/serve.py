@@ -42,7 +42,7 @@ def run(arguments: list[str]) -> int:
     from importlib.util import find_spec
 
     if find_spec("gradio") is None:
-        raise ValueError("serve: needs the extra `app`; pip install 'obverse[app]'")
+        raise ValueError("serve: needs the extra `app`; pip install -e '.[app]' in obverse's folder")
     import torch  # heavy, like what follows
 
     from obverse.app.server import serve

@@ -80,7 +80,7 @@ def read_slice(path: Path, index: int | None = None, *, window: tuple[float, flo
     except CorruptImageError:
         raise
     except ImportError as error:
-        raise ValueError(f"{path}: needs {error.name}; pip install 'obverse[medical]'") from error
+        raise ValueError(f"{path}: needs {error.name}; pip install -e '.[medical]' in obverse's folder") from error
     except Exception as error:  # the libraries' own exceptions have no base in common
         got = (str(error) or type(error).__name__).splitlines()[0]
         raise CorruptImageError(f"{path}: expected a readable {'DICOM' if dicom else 'NIfTI'} file, got {got}; replace it, "

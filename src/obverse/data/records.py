@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,10 @@ def open_catalogue(catalogue: Catalogue, *, split: str, size: int | None, skip_c
         return FileDataset(reader, rows, catalogue.classes, name=catalogue.name, split=split,
                            attribute_names=catalogue.attribute_names, notes=notes)  # fmt: skip
     sample = reader.read(rows)
+    if reader.deep and float(sample.image.max()) < 0.25:
+        notes.append(f"16 bits: files are read as value / 65535, and none here is above {float(sample.image.max()):.3g}")
+        warnings.warn(f"{catalogue.name}: {notes[-1]}; if they hold fewer bits, rescale them, black to 0 and white to 65535, or "
+                      "the classifier sees nearly black images", stacklevel=3)  # fmt: skip
     notes += _unmarked(sample.mask, [catalogue.records[row].label for row in rows])
     return MemoryDataset(sample, catalogue.classes, name=catalogue.name, split=split,
                          attribute_names=catalogue.attribute_names, notes=notes)  # fmt: skip

@@ -14,8 +14,9 @@ Made from the classes in `src/obverse/metrics` by `python -m obverse.metrics.doc
 there.
 
 Symbols: x the image, x' its counterfactual, x_s the method's stable image (the image where it makes none), f the
-posterior of the classifier, M a map, source and target the classes decided and asked for. All images are in [0, 1] and
-taken as an 8-bit file would keep them. Answers to images that were already decided as asked are left out and counted.
+posterior of the classifier, M a map, source and target the classes decided and asked for. All images are in [0, 1];
+what a method makes is taken as an 8-bit file would keep it. Answers to images that were already decided as asked are left
+out and counted.
 Figures of an image are means with 95 % bootstrap intervals (1000 resamples; whole groups, e.g. patients, where the data
 has them; a share of 0 or 1 gets the exact binomial interval). Figures of a set have 100 resamples up to 256 features,
 and beside them the floor: as many real images as answers against the other real ones. n is printed with every figure.
