@@ -238,5 +238,5 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
 
     path = dicom(tmp_path / "a.dcm")
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(ValueError, match=r"pip install 'obverse\[medical\]'"):
+    with pytest.raises(ValueError, match=r"pip install -e '.\[medical\]'"):
         read_slice(path)
