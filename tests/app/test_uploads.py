@@ -59,7 +59,7 @@ def test_without_the_extra_medical_it_says_what_to_install(tmp_path, monkeypatch
     nifti = (348).to_bytes(4, "little") + bytes(340) + b"n+1\0" + bytes(200)
     (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(200) if module == "pydicom" else nifti)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ValueError, match=rf"needs {module}.*; pip install 'obverse\[medical\]'"):
+    with pytest.raises(ValueError, match=rf"needs {module}.*; pip install -e '.\[medical\]'"):
         checked(tmp_path / name, SHAPE)
 
 
