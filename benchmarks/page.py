@@ -108,7 +108,7 @@ SECTIONS = (
     Section(title="Digits: C3LT", tables=C3LT[0],
             columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED), picture="sheet-c3lt.png"),
     Section(title="Clothes: C3LT", tables=C3LT[1],
-            columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED), picture="sheet-c3lt-before.png"),
+            columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED), picture="sheet-c3lt-more.png"),
     Section(title="Digits 4 and 9: C3LT's terms added one by one", tables=("c3lt-ablation-49",),
             columns=(*SEARCHED, *REBUILT, *REALISM)),
     Section(title="A classifier that never saw a 9: C3LT", tables=("c3lt-rigged",), columns=(

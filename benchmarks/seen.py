@@ -37,8 +37,10 @@ SEEN: dict[str, tuple[str, ...]] = {
         "them; a wide 4 becomes a box, and a stroke may break where the old one ends.",
     ),
     "c3lt-mnist-56": (
-        "Seen, on test images: 5s become whole 6s; of a 6 the loop is cut open at the left, and half of them are then a 5 with "
-        "crumbs, and no 5 to a person.",
+        "Seen, on 8 test images: 5s get a 6's loop, one of four without closing it; of four 6s one becomes a whole 5, the others "
+        "are cut open at the left and are half a 5.",
+        "Against the settings of before the Frechet distance is better than ExplainGAN's and xGEM's, and L1 and COUT are worse "
+        "(0.059 for 0.054, 0.920 for 0.934).",
     ),
     "c3lt-fashion-02": (
         "Seen, on 8 test images: whole sleeves grow and go, a hem comes with them; prints, letters and seams stay pixel by "
@@ -53,8 +55,8 @@ SEEN: dict[str, tuple[str, ...]] = {
         "two coats get a dark smear.",
     ),
     "c3lt-fashion-79": (
-        "Seen, on test images: sneakers get a shaft or a heel, boots lose the shaft and keep a strap or a scrap of it; two of "
-        "twelve are neither.",
+        "Seen, on test images, with the settings of before: sneakers get a shaft or a heel, boots lose the shaft and keep a strap or "
+        "a scrap of it; two of twelve are neither.",
     ),
     "c3lt-ablation-49": (
         "Seen: the class term alone turns every 4 into the one same 9 and every 9 into the one same 4; with proximity the hand "
