@@ -55,8 +55,8 @@ SEEN: dict[str, tuple[str, ...]] = {
         "two coats get a dark smear.",
     ),
     "c3lt-fashion-79": (
-        "Seen, on test images, with the settings of before: sneakers get a shaft or a heel, boots lose the shaft and keep a strap "
-        "or a scrap of it; two of twelve are neither.",
+        "Seen, on test images, with the settings of before: sneakers get a shaft or a heel, boots lose the shaft and keep a "
+        "strap or a scrap of it; two of twelve are neither.",
     ),
     "c3lt-ablation-49": (
         "Seen: the class term alone turns every 4 into the one same 9 and every 9 into the one same 4; with proximity the hand "
