@@ -303,3 +303,9 @@ def test_the_accuracy_is_of_all_images_whatever_is_asked():
     for more in ({}, {"target": "lesion"}, {"target": "healthy"}):
         report = evaluate(Negative(corner_classifier()), wrong, metrics=["validity"], **more)
         assert report.settings["classifier accuracy on these images"] == pytest.approx(21 / 24)
+
+
+def test_thresholds_are_chosen_on_images_that_are_asked():
+    # all validation images with a mask are decided lesion already: nothing to choose a threshold on
+    report = run(MapOnly, ["dice"], validation=corner_data(seed=1), target="lesion")
+    assert "no image with a non-empty mask that is asked" in report.skipped["Dice, attribution"] and not report.failures

@@ -313,9 +313,11 @@ class Workbench:
                               examples=MOST_EXAMPLES)  # fmt: skip
         key = secrets.token_hex(16)
         born = time.monotonic() if isinstance(rows, Picture) and rows.own else float("inf")
-        self.written[key] = (f"obverse-{name}.html", render(report), born)
-        while len(self.written) > MOST_REPORTS:
-            self.written.popitem(last=False)
+        page = render(report)
+        with self._kept:
+            self.written[key] = (f"obverse-{name}.html", page, born)
+            while len(self.written) > MOST_REPORTS:
+                self.written.popitem(last=False)
         return key
 
     def posterior(self, image: Tensor) -> Tensor:

@@ -89,8 +89,8 @@ def invert(
     if start == "encoder" and not model.has_encoder:
         raise NotApplicable(f"start: {model.name} has no encoder; pass start='prior'")
     model._check(image)
-    if classifier is not None:
-        model = model.frozen(classifier.device)  # a foreign generator may have stayed elsewhere
+    if classifier is not None and model.device.type != classifier.device.type:
+        model = model.frozen(classifier.device)  # a foreign generator stays where it was made
     image = image.detach().to(model.device)
     view = _View(classifier, image, features, decision)
     if target is None and classifier is not None and model.classes is not None:

@@ -115,12 +115,12 @@ class Context:
         return ""
 
     def masked_validation(self, most: int) -> Iterator[tuple[Explanation, Sample]]:
-        """Yield explanations of the first `most` validation images that have a non-empty mask.
+        """Yield explanations of those of the first `most` validation images with a non-empty mask that are asked.
 
         Raises:
             NotApplicable: the validation set has no such image.
         """
-        found = 0
+        found, asked = 0, False
         if self.validation is not None and "mask" in self.validation.fields:
             for sample in self.validation.batches(self.batch_size, self.classifier.device):
                 rows = (needed(sample.mask, "mask") > 0).flatten(1).any(1).nonzero().flatten()[: most - found]
@@ -128,13 +128,14 @@ class Context:
                     sample = sample.select(rows)
                     found += len(rows)
                     answer = self.explainer.explain(sample.image, self.target_name, seed=self.seed)
-                    asked = answer.asked.nonzero().flatten()
-                    if len(asked):
-                        yield answer.select(asked), sample.select(asked)
+                    kept = answer.asked.nonzero().flatten()
+                    if len(kept):
+                        asked = True
+                        yield answer.select(kept), sample.select(kept)
                 if found >= most:
-                    return
-        if not found:
-            raise NotApplicable("validation: has no image with a non-empty mask; pass a validation set with masks, "
+                    break
+        if not asked:
+            raise NotApplicable("validation: has no image with a non-empty mask that is asked; pass a validation set with masks, "
                                 "from which the threshold is chosen")  # fmt: skip
 
     @property
