@@ -51,22 +51,24 @@ def test_settings_metrics_and_printed_figures_are_known(table):
 
 def test_printed_figures_by_hand():
     printed = {(p.ours or p.row, p.metric): p.value() for p in c3lt_mnist.TABLES[1].paper}
-    assert printed["C3LT", "COUT"] == 0.948 and printed["CycleGAN", "COUT"] == 0.894
+    assert printed["C3LT", "COUT"] == 0.948
     assert printed["C3LT", "L1 on [-1, 1] (C3LT's scale)"] == 0.072
     assert printed["ExplainGAN", "validity (Val)"] == 0.997 and printed["CVE", "COUT, after each edit"] == -0.557
     assert printed["ExplainGAN", "COUT, by the method's own mask"] == 0.927 and ("ExplainGAN", "COUT") not in printed
     assert printed["real images", "IM2, real images (floor)"] == pytest.approx(0.029)
     added = {(p.row, p.metric): p.value() for p in c3lt_ablation.TABLES[0].paper}
     assert added["cls", "COUT"] == 0.897 and added["cls+prox+cyc", "IM2"] == pytest.approx(0.038)
+    assert added["CycleGAN", "COUT"] == 0.894
 
 
 def test_each_row_of_the_ablation_adds_one_term():
     weights = ("classification", "proximity", "cycle", "adversarial", "population")
     defaults = {field.name: field.default for field in dataclasses.fields(C3LT)}
     for table in c3lt_ablation.TABLES:
-        on = [[name for name in weights if (defaults | dict(row.settings))[name]] for row in table.rows.values()]
+        rows = [row for row in table.rows.values() if row.method == "c3lt"]
+        on = [[name for name in weights if (defaults | dict(row.settings))[name]] for row in rows]
         assert on == [list(weights[:count]) for count in (1, 2, 3, 4, 5, 5)]
-        assert [row.settings.get("own_pixels") for row in table.rows.values()] == [0, 0, 0, 0, 0, None]
+        assert [row.settings.get("own_pixels") for row in rows] == [0, 0, 0, 0, 0, None]
         assert table.rows["all, the population and own pixels"] == c3lt_mnist.short({})
 
 

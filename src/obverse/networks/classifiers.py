@@ -31,7 +31,7 @@ class LeNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return (N, K) logits."""
-        x = F.max_pool2d(F.relu(self.conv2(F.relu(self.conv1(image)))), 2)
+        x = F.relu(F.max_pool2d(self.conv2(F.relu(self.conv1(image))), 2))  # pooled first: the same, of a quarter of the pixels
         x = x if list(x.shape[-2:]) == self.pooled else F.adaptive_avg_pool2d(x, (self.pooled[0], self.pooled[1]))
         x = F.dropout(x, 0.25, self.training)
         # the dense layer as a convolution: flattening copies out of channels_last, which took as long as the layer
