@@ -23,6 +23,10 @@ CLOSER = {"proximity": 40.0, "population": 0.0}
 FREER = {"proximity": 5.0}
 """The other way round."""
 
+REFINED = {"refine_steps": 30, "confidence": 0.9}
+"""What is asked of the trained C3LT beside a forward pass."""
+
+
 def c3lt(settings: Mapping[str, Any]) -> Training:
     """Return C3LT, trained on images of the classifier's decisions."""
     return Training(
@@ -54,7 +58,8 @@ def rows(kappa: float, epsilon: float) -> dict[str, Row]:
         "C3LT, 10 minutes": short({}),
         "C3LT, 10 minutes, as published": short(C3LT.preset_settings("published")),
         "C3LT, 10 minutes, from samples alone": dataclasses.replace(short({}), samples=True),
-        "C3LT, refined": dataclasses.replace(c3lt({}), after={"refine_steps": 30, "confidence": 0.9}),
+        "C3LT, refined": dataclasses.replace(c3lt({}), after=REFINED),
+        "C3LT, refined, more own pixels": dataclasses.replace(c3lt({}), after=REFINED | {"own_pixels": 0.5}),
         "ExplainGAN": explaingan(kappa),
         "xGEM": Untrained(method="xgem", model=VAE, test_count=128),
         "CEM": Untrained(method="cem", autoencoder=True, test_count=128),
