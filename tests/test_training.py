@@ -754,11 +754,22 @@ def test_an_unknown_player_is_named(data):
     ({"validate_every": -1}, "validate_every: expected at least 1, got -1"),
     ({"average": 1.0}, r"average: expected a share in \[0, 1\), got 1; 0 switches averaging off"),
     ({"max_minutes": 0}, "max_minutes: expected more than 0, got 0; leave it out for no limit"),
-    ({"batch_size": 7}, r"batch_size: expected a multiple of 2 \(2 groups x 1 processes\), got 7; pass 8"),
+    ({"batch_size": 1}, r"batch_size: expected at least 2 \(2 groups x 1 processes\), got 1; pass 2 or more"),
 ])  # fmt: skip
 def test_impossible_arguments(data, arguments, message):
     with pytest.raises(ValueError, match=message):
         fit(Toy(), data, **{**QUIET, "steps": 2, **arguments})
+
+
+def test_a_batch_is_rounded_down_to_equally_many_of_each_group(data, tmp_path):
+    def step(networks, batch, step):
+        seen.append((len(batch), batch.label.bincount().tolist(), step.rows))
+        yield "generator", {"loss": loss_of(networks)}
+
+    seen = []
+    fit(Broken(step), data, steps=2, run_dir=tmp_path / "run", **{**QUIET, "batch_size": 7})
+    assert seen == [(6, [3, 3], 6)] * 2
+    assert checkpoint.read_json(tmp_path / "run" / "config.json")["fit"]["batch_size"] == 6
 
 
 def test_no_images_at_all(data):

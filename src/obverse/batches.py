@@ -88,10 +88,12 @@ class Batches:
                 raise ValueError(f"data: {type(trainable).__name__} can use none of these {len(rows)} images; "
                                  "check the labels and what the classifier decides")  # fmt: skip
         self.blocks = len(self.members)
-        if batch_size % (self.blocks * world):
-            least = self.blocks * world
-            raise ValueError(f"batch_size: expected a multiple of {least} ({self.blocks} groups x {world} processes), got "
-                             f"{batch_size}; pass {max(1, round(batch_size / least)) * least}")  # fmt: skip
+        least = self.blocks * world
+        if batch_size < least:
+            raise ValueError(f"batch_size: expected at least {least} ({self.blocks} groups x {world} processes), got "
+                             f"{batch_size}; pass {least} or more")  # fmt: skip
+        batch_size -= batch_size % least
+        self.size = batch_size
         self.rows = batch_size // world
         self._each = batch_size // self.blocks  # of one group, over all processes
         self._mine = self._each // world

@@ -145,7 +145,7 @@ def fit(
         data: training images; None trains from samples of a generator alone.
         validation: images that choose the best weights; None keeps the averaged last ones.
         steps: how many in all.
-        batch_size: images a step over all groups and processes.
+        batch_size: images a step over all groups and processes, equally many of each; rounded down to a multiple of both.
         validate_every: steps between validations, checkpoints and sample pictures.
         max_minutes: of training; the run then stops as if its steps were done.
         run_dir: folder for the run; None writes nothing.
@@ -175,6 +175,7 @@ def fit(
     if validation is not None and len(validation) == 0:
         raise ValueError("validation: expected at least one image, got none; check the split, or leave it out")
     batches = Batches(trainable, data, batch_size, seed, rank, world, device)
+    batch_size = batches.size
     players = trainable.players()
     state = State(networks, players, average)
     facts = None if data is None else {"name": data.name, "shape": list(data.image_shape), "count": len(data)}

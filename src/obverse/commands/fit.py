@@ -59,7 +59,10 @@ class ClassifierOptions:
 
     def load(self) -> Classifier:
         """Return the classifier, or the view of it that was asked for."""
-        whole = self.whole()
+        return self.view(self.whole())
+
+    def view(self, whole: Classifier) -> Classifier:
+        """Return the view of the whole classifier that was asked for, or all of it."""
         if self.against_rest is not None:
             return whole.against_rest(self.against_rest)
         return whole if self.label is None else whole.label(self.label)
@@ -155,7 +158,8 @@ def _explainer(name: str, arguments: list[str]) -> int:
         return _untrained(name)
     options = parse(f"fit {name}", description, kinds, arguments)
     chosen: ClassifierOptions = options["classifier"]
-    classifier = chosen.load()
+    whole = chosen.whole()
+    classifier = chosen.view(whole)
     parts = [load_model(options["model"].model)] if walks else []
     explainer = kind(classifier, *parts, seed=options["fit"].seed, **values(options["settings"]))  # type: ignore[call-arg]
     if remark := getattr(explainer, "remark", ""):
@@ -166,7 +170,7 @@ def _explainer(name: str, arguments: list[str]) -> int:
         train, validation = match_labels(train, classifier.classes), match_labels(validation, classifier.classes)
     folder = options["fit"].run_dir
     blind = walks and options["model"].samples_only
-    view, whole = {"against_rest": chosen.against_rest, "label": chosen.label}, chosen.whole()
+    view = {"against_rest": chosen.against_rest, "label": chosen.label}
 
     def opened(folder: Path) -> None:  # before the first step: a run that is stopped can be looked at too
         whole.save(folder / "classifier")

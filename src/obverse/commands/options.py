@@ -22,7 +22,7 @@ class FitOptions:
     Args:
         run_dir: folder for settings, losses, sample pictures, the last state and the best weights.
         steps: how many.
-        batch_size: images a step.
+        batch_size: images a step, rounded down to equally many of each class where a method takes them so.
         validate_every: steps between validations, each with a checkpoint and sample pictures.
         max_minutes: stop then, as if the steps were done.
         average: share of the old averaged weights kept a step.

@@ -344,8 +344,8 @@ class C3LT(PairExplainer):
             with torch.no_grad():
                 return batch.image, self.model.encode(batch.image)  # z_x = E(x), eq. 3
         count = len(self.used)
-        if step.rows % count:
-            raise ValueError(f"batch_size: expected a multiple of the {count} classes in pairs (and of the processes), got "
+        if step.rows < count:
+            raise ValueError(f"batch_size: expected at least one sample of each of {count} classes (for each process), got "
                              f"{step.rows * step.world}; pass e.g. {count * 32}")  # fmt: skip
 
         def normal(rows: int) -> Tensor:
