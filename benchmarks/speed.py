@@ -13,6 +13,7 @@ import torch
 
 import obverse.data
 from benchmarks.runner import RESULTS, hardware
+from obverse.baselines.controls import Identity
 from obverse.checkpoint import write_json
 from obverse.classification import ClassifierTraining
 from obverse.explainer import Precision
@@ -24,15 +25,16 @@ from obverse.runs import versions
 
 
 def run(*, quick: bool) -> dict[str, Any]:
-    """Measure SyCE, CyCE and C3LT, interleaved, a step of training with memory kept and without, and the start of the command
-    line; print and write results/speed.json.
+    """Measure SyCE, CyCE, C3LT and the classifier alone, interleaved, a step of training with memory kept and without, and the
+    start of the command line; print and write results/speed.json.
 
     Where there is a GPU it is what is measured, without training and starts, and the file is speed-gpu.json.
     """
     data = obverse.data.open("mnist:3,8", split="test")
     # weights do not change the time: all networks are untrained
     classifier = ClassifierTraining(classes=data.classes, image_shape=data.image_shape, architecture="LeNet").classifier()
-    explainers = (SyCE(classifier), CyCE(classifier), C3LT(classifier, DCGAN(data.image_shape)))
+    # identity leaves the image as it is: its time is that of the posteriors before and after
+    explainers = (Identity(classifier), SyCE(classifier), CyCE(classifier), C3LT(classifier, DCGAN(data.image_shape)))
     gpu, rounds = torch.cuda.is_available(), 2 if quick else 20
     precisions: tuple[Precision, ...] = ("bf16", "float32")
     times: dict[str, list[float]] = {}

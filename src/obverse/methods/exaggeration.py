@@ -249,7 +249,7 @@ class Exaggeration(LearnedExplainer):
 
     def answer(self, query: Query) -> Answer:
         """Return eq. 2 for what is asked, for the image's own bin (delta = 0), and the map between the two end bins."""
-        latent, own = in_parts(self._generator.encode, query.image), self._bin(self.classifier.posterior(query.image))
+        latent, own = in_parts(self._generator.encode, query.image), self._own(query)
         low, high = (self._decode(latent, torch.full_like(own, k)) for k in (0, self.bins - 1))
         if query.posterior is None:
             towards = (query.target == 1).view(-1, 1, 1, 1)
@@ -269,7 +269,7 @@ class Exaggeration(LearnedExplainer):
     def frames(self, query: Query, count: int) -> Tensor:
         """Return images at equal steps of the posterior, from the image's own bin to the end of the target's side."""
         latent = in_parts(self._generator.encode, query.image)
-        own = self._bin(self.classifier.posterior(query.image)).float()
+        own = self._own(query).float()
         end = (query.target == 1).float() * (self.bins - 1)
         between = [self._placed(latent, own.lerp(end, k / (count - 1))) for k in range(1, count - 1)]
         return torch.stack([self._decode(latent, position) for position in (own, *between, end)], 1)
@@ -315,6 +315,10 @@ class Exaggeration(LearnedExplainer):
     def _bin(self, posterior: Tensor) -> Tensor:
         """Return c_f(x, 0), the bins (N,) of posteriors (N, 2); a posterior of 1 falls into the last one."""
         return (posterior[:, 1] * self.bins).floor().long().clamp(0, self.bins - 1)
+
+    def _own(self, query: Query) -> Tensor:
+        """Return the bins (N,) of the query's images."""
+        return self._bin(self.classifier.posterior(query.image) if query.before is None else query.before)
 
     def _probability(self, which: Tensor) -> Tensor:
         """Return the posterior that a bin asks for."""
