@@ -224,6 +224,17 @@ def test_a_run_that_stops_can_be_opened_with_its_own_classifier(folder, trained,
     assert run("evaluate", tmp_path / "r", "--out", tmp_path / "report.json", "--metrics", "validity") == 0
 
 
+def test_a_classifier_of_three_classes_goes_on_to_one_explainer_for_all(folder, tmp_path, capsys):
+    images = tmp_path / "my images"
+    shutil.copytree(folder, images)
+    shutil.copytree(images / "dark", images / "middle")
+    data = ("--data", f"folder:{images}", "--size", 16)
+    small = ("--steps", 2, "--width", 4, "--batch-size", 8)  # 8 is no multiple of 3
+    assert run("fit", "classifier", *data, *small, "--run-dir", tmp_path / "net") == 0
+    follow = capsys.readouterr().out.split("next: obverse ")[1].strip()
+    assert follow == f"fit conditional_syce --data 'folder:{images}' --size 16 --classifier {tmp_path / 'net'} --run-dir ..."
+
+
 def test_failures_say_what_to_do(trained, tmp_path, capsys):
     assert run("explain", tmp_path / "nothing", tmp_path / "x.png") == 1
     assert "nothing" in (said := capsys.readouterr().err) and "missing; the folder was not written by obverse" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,14 @@ class DataOptions:
     def plain(self) -> dict[str, Any]:
         """Return the options as JSON can hold them."""
         return {**dataclasses.asdict(self), "data_dir": None if self.data_dir is None else str(self.data_dir)}
+
+    def words(self) -> str:
+        """Return what was given as the words of a command."""
+        words: list[str] = []
+        for name, value in self.plain().items():
+            if value is not None and value is not False:
+                words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        return shlex.join(words)
 
 
 @dataclass(frozen=True)

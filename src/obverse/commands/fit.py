@@ -122,7 +122,8 @@ def _classifier(arguments: list[str]) -> int:
     folder = options["fit"].run_dir
     job.classifier().save(folder / "classifier")
     write_json(folder / "run.json", {"data": options["data"].plain(), "view": {}})
-    return _said(history, folder, f"obverse fit syce --data {options['data'].data} --classifier {folder} --run-dir ...")
+    kind = "syce" if len(train.classes) == 2 else "conditional_syce"
+    return _said(history, folder, f"obverse fit {kind} {options['data'].words()} --classifier {folder} --run-dir ...")
 
 
 def _model(name: str, arguments: list[str]) -> int:
@@ -141,7 +142,7 @@ def _model(name: str, arguments: list[str]) -> int:
     write_json(folder / "run.json", {"data": data.plain(), "view": {}, "reconstruction": dataclasses.asdict(found)})
     print(found.words())
     critic = "" if job.has_critic else " --adversarial 0"
-    return _said(history, folder, f"obverse fit c3lt --data {data.data} --classifier ... --model {folder}{critic} --run-dir ...")
+    return _said(history, folder, f"obverse fit c3lt {data.words()} --classifier ... --model {folder}{critic} --run-dir ...")
 
 
 def _explainer(name: str, arguments: list[str]) -> int:
