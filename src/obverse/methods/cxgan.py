@@ -50,7 +50,7 @@ class _Finding(Cycle):
         back: lambda of the cycle from diseased to healthy and back; 10 in the authors' code.
     """
 
-    diseased: int | str = 1
+    diseased: str | int = 1
     back: float = 0.0
     noise: int = 64
     grid: bool = True

@@ -63,7 +63,7 @@ class VAGAN(LearnedExplainer):
     needs_gradient: ClassVar[bool] = False
 
     domains: Domains = "label"
-    diseased: int | str = 1
+    diseased: str | int = 1
     change: float = 100.0
     penalty: float = 10.0
     critic_moves: int = 5

@@ -6,7 +6,7 @@ import math
 import sys
 
 from obverse.metrics import METRICS, metric
-from obverse.metrics.base import Metric, Probe, SetMetric
+from obverse.metrics.base import NEEDS, Metric, Probe, SetMetric
 
 HEAD = """# The figures of merit
 
@@ -20,12 +20,16 @@ out and counted.
 Figures of an image are means with 95 % bootstrap intervals (1000 resamples; whole groups, e.g. patients, where the data
 has them; a share of 0 or 1 gets the exact binomial interval). Figures of a set have 100 resamples up to 256 features,
 and beside them the floor: as many real images as answers against the other real ones. n is printed with every figure.
+
+What a figure needs is given to `evaluate`, on the command line with dashes (`--second-classifier`); a figure whose needs are not
+there is left out, and the report says why:
+
 """
 
 
 def document() -> str:
     """Return the whole page."""
-    parts, question = [HEAD], ""
+    parts, question = [HEAD + "".join(f"- {need.replace('_', ' ')}: {said}\n" for need, said in NEEDS.items())], ""
     for name in METRICS:
         kind = metric(name)
         if kind.question != question:
