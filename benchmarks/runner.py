@@ -244,10 +244,10 @@ def figures(report: Report) -> list[dict[str, Any]]:
 
 @functools.cache
 def sources() -> str:
-    """Return a digest of the code that decides figures: obverse's metrics, baselines, methods and search."""
+    """Return a digest of the code that decides figures: all of obverse but what shows or starts it."""
     root, digest = Path(obverse.data.__file__).parents[1], hashlib.sha256()
-    folders = [path for name in ("metrics", "baselines", "methods") for path in (root / name).rglob("*.py")]
-    for path in sorted([*folders, root / "search.py"]):
+    shows = {"app", "report", "commands", "cli.py", "figures.py", "progress.py"}
+    for path in sorted(path for path in root.rglob("*.py") if path.relative_to(root).parts[0] not in shows):
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -154,7 +154,9 @@ def test_the_callers_module_keeps_its_state_and_the_copy_its_own():
 def test_classes_by_name_and_index(classifier):
     assert classifier.index("bright") == 1 and classifier.index(0) == 0 and classifier.index("1") == 1
     digits = wrap(4, classes=["3", "1", "0", "8"])
-    assert [digits.index(name) for name in ("3", "1", "0", "2", 1)] == [0, 1, 2, 2, 1]  # a name goes before an index
+    assert [digits.index(name) for name in ("3", "1", "0", 2, 1)] == [0, 1, 2, 2, 1]
+    with pytest.raises(ValueError, match="target: expected one of '3', '1', '0', '8' or an int below 4, got '2'"):
+        digits.index("2")  # the digit 2, which it does not decide, and not its third class
     for wrong in ("3", 2, -1):
         with pytest.raises(ValueError, match="target: expected one of 'dark', 'bright' or an index below 2, got"):
             classifier.index(wrong)

@@ -69,6 +69,13 @@ def test_the_sentence_says_how_far_to_trust():
     assert explanation.words(0) == "Valid: decided 'yes' instead of 'no' (10.0% before, 95.0% after)."
     assert explanation.words(1) == "Not valid: still not decided 'yes' (20.0% before, 30.0% after)."
     assert explanation.words(2) == "The image was already decided 'yes' (70.0%); nothing had to change."
+    other = dataclasses.replace(explanation, method="knob", counterfactual=torch.full_like(image, 0.1))  # it answers all the same
+    said = "The image was already decided 'yes' (70.0%); nothing had to change, and what knob makes of it gets 70.0%."
+    assert other.words(2) == said
+    wanted = dataclasses.replace(explanation, requested=torch.tensor([0.99, 0.2, 0.9, 0.9]))
+    assert wanted.words(0) == "Valid: asked for 99.0% 'yes', got 95.0% (10.0% before)."
+    wanted = dataclasses.replace(wanted, valid=torch.tensor([True, False, True, True]))
+    assert wanted.words(3) == "Valid, but short of it: asked for 90.0% 'yes', got 50.0% (40.0% before)."
     only_map = dataclasses.replace(explanation, counterfactual=None, method="occlusion")
     assert only_map.words(0) == "occlusion shows where the evidence for 'no' is; it makes no counterfactual."
 

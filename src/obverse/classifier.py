@@ -166,17 +166,18 @@ class Classifier:
         return True
 
     def index(self, target: int | str) -> int:
-        """Return the index of a class given by index or name; digits that are no name are an index.
+        """Return the index of a class given by index or name; digits are an index where no class is named by digits.
 
         Raises:
             ValueError: an unknown class.
         """
         if target in self.classes:
             return self.classes.index(str(target))
-        if (not isinstance(target, str) or target.isdecimal()) and 0 <= int(target) < len(self.classes):
+        named = any(name.isdecimal() for name in self.classes)  # then the text "1" is a name, known or not
+        if (not isinstance(target, str) or (target.isdecimal() and not named)) and 0 <= int(target) < len(self.classes):
             return int(target)
-        raise ValueError(f"target: expected one of {', '.join(map(repr, self.classes))} or an index below "
-                         f"{len(self.classes)}, got {target!r}; the classifier decides no other class")  # fmt: skip
+        raise ValueError(f"target: expected one of {', '.join(map(repr, self.classes))} or {'an int' if named else 'an index'} "
+                         f"below {len(self.classes)}, got {target!r}; the classifier decides no other class")  # fmt: skip
 
     # ------------------------------------------------------------------ views
 

@@ -19,7 +19,7 @@ from obverse.data.base import Dataset, check_images
 from obverse.explanation import Explanation, NotApplicable, as_saved
 from obverse.generative import GenerativeModel
 from obverse.losses import l1_each
-from obverse.probe import WITHOUT_GRADIENT
+from obverse.probe import WITHOUT_GRADIENT, check_part
 from obverse.settings import check_choices, restore, settings_as_json
 from obverse.training import Trainable
 
@@ -116,11 +116,9 @@ class Explainer(ABC):
             raise NotApplicable(f"{self.name}: needs the classifier's gradient, which a black box does not have; "
                                 f"use one that needs none: {WITHOUT_GRADIENT}")  # fmt: skip
         for name, part in self._parts().items():
-            if part.image_shape != self.classifier.image_shape:
-                raise ValueError(f"{name}: expected images of shape {self.classifier.image_shape} like the classifier's, "
-                                 f"got {part.image_shape}; pass one made for the same images")  # fmt: skip
             if isinstance(part, GenerativeModel):
                 setattr(self, name, part.frozen(self.classifier.device))
+            check_part(name, getattr(self, name), self.classifier)
 
     # ------------------------------------------------------------------ what a method writes
 

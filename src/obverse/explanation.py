@@ -18,6 +18,10 @@ class NotApplicable(ValueError):
     """A method was asked for something that it cannot do; the message names what can."""
 
 
+SHORT = 0.05
+"""By how much an answer may miss the posterior that was asked for before it is called short of it."""
+
+
 def as_saved(image: Tensor) -> Tensor:
     """Return the image as an 8-bit file would keep it: clipped to [0, 1], 256 levels, float32."""
     return (image.float().clamp(0, 1) * 255).round() / 255
@@ -107,7 +111,10 @@ class Explanation:
         before = float(self.posterior_before[row, self.target[row]])
         after = float(self.posterior_after[row, self.target[row]])
         if not bool(self.asked[row]):
-            return f"The image was already decided {target!r} ({before:.1%}); nothing had to change."
+            said = f"The image was already decided {target!r} ({before:.1%}); nothing had to change"
+            made = self.counterfactual
+            moved = made is not None and float((made[row] - self.image[row]).abs().max()) > 1 / 255  # more than rounding
+            return f"{said}, and what {self.method} makes of it gets {after:.1%}." if moved else f"{said}."
         if self.counterfactual is None:
             return f"{self.method} shows where the evidence for {source!r} is; it makes no counterfactual."
         poor = ""
@@ -120,7 +127,8 @@ class Explanation:
             poor += (f" {self.method}'s own picture of the image is judged otherwise: the posterior of {source!r} is off by "
                      f"{float(self.posterior_gap[row]):.2f}.")  # fmt: skip
         if self.requested is not None:
-            return (f"{'Valid' if bool(self.valid[row]) else 'Not valid'}: asked for {float(self.requested[row]):.1%} "
+            short = ", but short of it" if float(self.requested[row]) - after > SHORT else ""
+            return (f"{f'Valid{short}' if bool(self.valid[row]) else 'Not valid'}: asked for {float(self.requested[row]):.1%} "
                     f"{target!r}, got {after:.1%} ({before:.1%} before).{poor}")  # fmt: skip
         if bool(self.valid[row]):
             return f"Valid: decided {target!r} instead of {source!r} ({before:.1%} before, {after:.1%} after).{poor}"

@@ -30,7 +30,7 @@ class Known(nn.Module):
             residual: (N,) of held-out images.
             share: of them that are to count as well represented.
         """
-        self.limit.copy_(residual.quantile(share))
+        self.limit.copy_(residual.detach().quantile(share))
         return float(self.limit)
 
     def represented(self, residual: Tensor) -> Tensor | None:

@@ -12,12 +12,27 @@ from obverse.modules import last_operation, reached
 
 if TYPE_CHECKING:
     from obverse.classifier import Classifier
+    from obverse.generative import GenerativeModel
 
 WITHOUT_GRADIENT = (
     "occlusion, cxplain, nearest, cxgan, cxgan_cascaded, cyclegan, vagan, and all controls but adversarial_noise "
     "(see obverse.BASELINES)"
 )
 """Named when a method that needs a gradient meets a classifier that has none."""
+
+
+def check_part(name: str, part: Classifier | GenerativeModel, classifier: Classifier) -> None:
+    """Refuse a part of an explainer that does not go with the classifier under explanation.
+
+    Raises:
+        ValueError: a part for other images, or on another kind of device.
+    """
+    if part.image_shape != classifier.image_shape:
+        raise ValueError(f"{name}: expected images of shape {classifier.image_shape} like the classifier's, got "
+                         f"{part.image_shape}; pass one made for the same images")  # fmt: skip
+    if part.device.type != classifier.device.type:
+        raise ValueError(f"{name}: expected it on {classifier.device.type} like the classifier, got {part.device.type}; make it "
+                         f"with device={classifier.device.type!r}")  # fmt: skip
 
 
 def check_module(classifier: Classifier, normalised: Callable[[Tensor], Tensor]) -> None:

@@ -72,6 +72,10 @@ class Trainable(ABC):
         """Return a (C, H, W) picture in [0, 1] for the run folder, or None."""
         return None
 
+    def finish(self, data: Dataset) -> bool:
+        """Do what is left to do on validation images with the weights that are kept; return whether `networks` changed."""
+        return False
+
     @property
     def device(self) -> torch.device:
         """Where it trains."""
@@ -225,6 +229,8 @@ def fit(
                 stopped_by = "max_minutes"
     state.load_best()
     networks.eval()
+    if validation is not None and trainable.finish(validation):
+        folder.save_best(trainable)
     curve = tuple(state.curve)
     return History(state.step, state.seconds, state.best_step, state.best_score, curve, stopped_by, state.device)
 

@@ -123,6 +123,7 @@ def test_conditional_models_start_from_a_class():
     ({"restarts": 0}, ValueError, r"restarts, features, decision, enough: expected at least 1 restart .*got 0"),
     ({"features": -1.0}, ValueError, r"numbers of at least 0, got 1, -1"),
     ({"start": "encoder"}, NotApplicable, r"start: adapter has no encoder; pass start='prior'"),
+    ({"target": torch.zeros(99, dtype=torch.int64)}, ValueError, r"target: expected \(\d+,\) indices, one an image, got \(99,\)"),
 ])  # fmt: skip
 def test_impossible_wishes_are_refused(model, images, changes, error, message):
     with pytest.raises(error, match=message):

@@ -340,6 +340,15 @@ def test_training_makes_valid_counterfactuals_and_a_near_inverse():
     assert (back - latent).abs().mean() < 0.5 * (forth - latent).abs().mean()
 
 
+def test_both_directions_are_near_inverses_on_images_that_were_not_trained_on():
+    explainer = make(learning_rate=1e-2, cycle=5.0)
+    before = explainer.round_trip(bright_data(32, seed=5))
+    fit(explainer, bright_data(32), steps=80, batch_size=16, progress=False, precision="float32")
+    after = explainer.round_trip(bright_data(32, seed=5))
+    assert set(after) == {"dark -> bright", "bright -> dark"}
+    assert max(after.values()) < 0.4 < min(before.values())
+
+
 class Unread(Dataset):
     """A data set that nobody may look at."""
 
@@ -662,6 +671,19 @@ def test_saved_and_loaded_it_answers_alike(images, tmp_path):
 def test_impossible_settings(settings, said):
     with pytest.raises(ValueError, match=said):
         make(**settings)
+
+
+def test_a_pair_of_digits_that_the_classifier_does_not_decide():
+    for absent in (("4", "1"), ("0", "1")):
+        with pytest.raises(ValueError, match=r"target: expected one of '4', '9' or an int below 2, got '[01]'"):
+            make(blocks_classifier("4", "9"), pairs=(absent,))
+
+
+def test_a_perception_on_another_device():
+    perception = blocks_classifier("a", "b", "c")
+    perception.device = torch.device("meta")
+    with pytest.raises(ValueError, match="perception: expected it on cpu like the classifier, got meta; make it with"):
+        make(perception=perception)
 
 
 def test_models_that_do_not_fit():

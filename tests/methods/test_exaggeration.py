@@ -212,6 +212,30 @@ def test_fewer_than_two_bins_with_enough_images():
         make().weights(levels([0.1] * 8 + [0.9] * 2))
 
 
+def test_images_that_the_classifier_cannot_sort_are_refused():
+    data = bright_data(9)
+    data.classes = ("dark", "grey", "bright")
+    with pytest.raises(ValueError, match=r"data: exaggeration translates between dark and bright, got images of 3 classes"):
+        make().weights(data)
+    explainer = make()
+    explainer.classifier.posteriors = lambda data: torch.tensor([[0.5, 0.5], [torch.nan, torch.nan]])
+    with pytest.raises(ValueError, match="data: the classifier's posteriors of 1 of 2 images are not finite; check its weights"):
+        explainer.weights(bright_data(2))
+
+
+def test_the_report_names_the_thin_bins(tmp_path):
+    from obverse.evaluation import evaluate
+
+    explainer = make()
+    with pytest.warns(UserWarning, match="fewer than 3"):
+        explainer.weights(levels([0.1] * 6 + [0.55] + [0.9] * 5))
+    report = evaluate(explainer, bright_data(8), metrics=("validity",))
+    assert report.to_dict()["settings"]["explainer"]["found"]["thin bins"] == ["0.25 to 0.5", "0.5 to 0.75"]
+    report.save(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "thin bins" in page and "0.25 to 0.5" in page and "0.5 to 0.75" in page
+
+
 def test_the_run_folder_names_the_thin_bins(tmp_path):
     from obverse.checkpoint import read_json
 
@@ -467,8 +491,7 @@ def test_validation_scores_knob_reconstruction_and_ends_and_sets_the_limit():
     ends = ((found[:, 0] < 0.5) & (found[:, 3] > 0.5)).float().mean()
     residual = answers[0].residual
     assert answers[0].represented is None  # before any validation nothing is known
-    with torch.no_grad():
-        assert explainer.validate(data) == pytest.approx(float(error + residual.mean() + 1 - ends), rel=1e-4)
+    assert explainer.validate(data) == pytest.approx(float(error + residual.mean() + 1 - ends), rel=1e-4)
     after = explainer.explain(image)
     assert after.represented.tolist() == (residual <= residual.quantile(0.9)).tolist()
     assert 1 <= int((~after.represented).sum()) <= 2

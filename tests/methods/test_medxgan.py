@@ -297,6 +297,29 @@ def test_images_above_the_limit_are_said_to_be_poorly_represented():
     assert "Poorly represented" in answer.words(4)
 
 
+def test_training_ends_with_the_limit_where_searches_start_from_noise(tmp_path):
+    explainer, data = make(), bright_data(40, seed=7)
+    fit(explainer, bright_data(16), validation=data, steps=2, batch_size=8, progress=False, run_dir=tmp_path / "run")
+    again = MedXGAN.load(tmp_path / "run", explainer.classifier)
+    limit = again.networks["known"].limit
+    assert torch.isfinite(limit) and float(limit) == pytest.approx(make_calibrated(again, data), rel=1e-4)
+    assert again.explain(IMAGES).represented is not None
+
+
+def make_calibrated(explainer, data) -> float:
+    rows = torch.linspace(0, len(data) - 1, 32).long()
+    return float(explainer.invert(data[rows].image).residual.quantile(0.9))
+
+
+def test_impossible_calibrations():
+    explainer, data = make(), bright_data(4)
+    for wrong in ({"count": 0}, {"share": 1.5}, {"share": 0.0}):
+        with pytest.raises(ValueError, match="data, count, share: expected at least one image and a share in"):
+            explainer.calibrate(data, **wrong)
+    with pytest.raises(ValueError, match="got 0 images"):
+        explainer.calibrate(data.subset(torch.zeros(0, dtype=torch.int64)))
+
+
 # ---------------------------------------------------------------------- latent integrated gradients
 
 

@@ -138,7 +138,7 @@ def test_images_of_no_pair_choose_no_weights():
     ("pairs", "said"),
     [
         ((), r"pairs: ways needs to know which of the 3 classes to connect, got none; pass e.g. pairs=\(\('0', '1'\),\)"),
-        ((("0", "7"),), r"expected one of '0', '1', '2' or an index below 3, got '7'"),
+        ((("0", "7"),), r"expected one of '0', '1', '2' or an int below 3, got '7'"),
         ((("0", "0"),), r"pairs: expected different pairs of different classes, got \('0', '0'\)"),
         ((("0", "1"), ("1", "0")), r"pairs: expected different pairs of different classes, got \('1', '0'\)"),
         ((("0", "1", "2"),), r"pairs: expected two names each, got \('0', '1', '2'\)"),

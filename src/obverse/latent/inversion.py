@@ -79,8 +79,8 @@ def invert(
         seed: of the noise.
 
     Raises:
-        ValueError: impossible numbers; a conditional model without `target` and classifier, or that does not know a class;
-            images of another shape or range.
+        ValueError: impossible numbers; another number of targets than images; a conditional model without `target` and
+            classifier, or that does not know a class; images of another shape or range.
         NotApplicable: start="encoder" for a model that has none.
     """
     if restarts < 1 or min(features, decision, enough) < 0:
@@ -97,6 +97,9 @@ def invert(
         names = [classifier.classes[k] for k in classifier.decide(image).tolist()]
         target = torch.tensor([model.index(name) for name in names], device=image.device)
     count = len(image)
+    if target is not None and tuple(target.shape) != (count,):
+        raise ValueError(f"target: expected ({count},) indices, one an image, got {tuple(target.shape)}; leave it out for what "
+                         "the classifier decides")  # fmt: skip
     with torch.no_grad():
         known = [model.encode(image)] if model.has_encoder and start != "prior" else []
         drawn = [_noise(model, target, count, seed * 1_000_003 + k) for k in range(len(known), restarts)]

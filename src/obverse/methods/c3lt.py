@@ -306,7 +306,7 @@ class C3LT(PairExplainer):
             raise ValueError(f"latent: expected (N, {self.model.latent_size}) for {self.model.name}, got "
                              f"{tuple(latent.shape)}; pass latents of the same model")  # fmt: skip
         with torch.no_grad():
-            return self._walks[self.way_of(source, target)].path(latent.to(self.device))
+            return self._walks[self.way_of(source, target)].path(latent.to(self.device, torch.float32))
 
     def round_trip(self, data: Dataset) -> dict[str, float]:
         """Return for each direction with images how far h^n(g^n(z)) is from z, as a share of how far g^n(z) is."""

@@ -15,7 +15,11 @@ Deviations:
 - Between two bins their gains and offsets are mixed, so that the knob turns without steps.
 - The weights of the L1 terms belong to pixels in [-1, 1], which is where the distances are taken and what the critic sees.
 - With `search` the knob is turned until the classifier gives the posterior that was asked for, as nearly as it can.
-- One forward pass makes the fakes of a step for critic and generator.
+- One forward pass makes the fakes of a step for critic and generator, and one critic's move goes with one generator's
+  (released: five).
+- The class term of the image there and back, which only the released code has, is an option and off (`cycle_divergence`).
+- Of the released code's choices the shared vectors of all thresholds, the encoder that is told the bin, and a selection of
+  images by their true labels, which recalibrates the classifier, are not offered.
 """
 
 from __future__ import annotations
@@ -43,6 +47,7 @@ from obverse.networks.conditional import ConditionalGenerator, halvings
 from obverse.networks.critics_projection import ProjectionCritic, thermometer
 from obverse.settings import check_least, check_positive
 from obverse.training import Moves
+from obverse.translation.domains import check_known
 
 
 def bernoulli_divergence(probability: Tensor, logits: Tensor) -> Tensor:
@@ -168,9 +173,15 @@ class Exaggeration(LearnedExplainer):
             UserWarning: names the thin bins.
 
         Raises:
-            ValueError: fewer than two bins with enough images.
+            ValueError: fewer than two bins with enough images, images of more classes than the classifier's two, or posteriors
+                that are not finite.
         """
-        which = self._bin(self.classifier.posteriors(data))
+        check_known(data, self.classifier, self.name)
+        posterior = self.classifier.posteriors(data)
+        if not bool(posterior.isfinite().all()):
+            raise ValueError(f"data: the classifier's posteriors of {int((~posterior.isfinite()).any(1).sum())} of {len(data)} "
+                             "images are not finite; check its weights, or leave these images out")  # fmt: skip
+        which = self._bin(posterior)
         counts = torch.bincount(which, minlength=self.bins)
         self._counts.copy_(counts)
         few = {name: count for name, count in self._named().items() if count < self.thin}
@@ -223,6 +234,7 @@ class Exaggeration(LearnedExplainer):
             losses["latent"] = self.latent * (back - latent).float().square().mean()
         yield "generator", losses  # eq. 9
 
+    @torch.no_grad()
     def validate(self, data: Dataset) -> float:
         """Return the error of the knob + mean L1 of the reconstruction + the share without two valid ends; 256 images.
 

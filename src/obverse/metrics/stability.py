@@ -74,8 +74,8 @@ class RepeatAgreement(Probe):
     )
     source: ClassVar[str] = "medXGAN table 3 (convergence of inversion)"
     about: ClassVar[str] = (
-        "1 for a method without chance. Tells whether an answer would be another tomorrow. Cannot tell a stable wrong "
-        "answer from a right one."
+        "1 for a method without chance, and for a search that starts from an encoder's output. Tells whether an answer would be "
+        "another tomorrow. Cannot tell a stable wrong answer from a right one."
     )
 
     def prepare(self, context: Context) -> Self:

@@ -89,7 +89,7 @@ class Adapter(GenerativeModel):
         if self._critic is None:
             return super()._criticise(image)
         opinion: Tensor = getattr(self._critic, "criticise", self._critic)(self._as_theirs(image))
-        opinion = opinion.reshape(len(image), -1).squeeze(1)
+        opinion = opinion.flatten(1).squeeze(1) if opinion.ndim > 1 else opinion
         if self.critic_outputs == "probabilities":
             small = torch.finfo(torch.float32).eps
             opinion = torch.logit(opinion.float().clamp(small, 1 - small))
