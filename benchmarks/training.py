@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.table import Row, Training, Untrained, facts
 from obverse.baselines import BASELINES, baseline
-from obverse.checkpoint import load_tensors, read_json, settled
+from obverse.checkpoint import load_tensors, read_json, standing
 from obverse.classification import ClassifierTraining
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset
@@ -178,7 +178,7 @@ def _fit(job: Trainable, training: Training, train: Dataset, validation: Dataset
     """
     if (history := _finished(training, folder)) is not None:
         _check_as_before(job, folder)
-        job.networks.load_state_dict(load_tensors(settled(folder / "best") / "networks.safetensors"))
+        job.networks.load_state_dict(load_tensors(standing(folder / "best") / "networks.safetensors"))
         job.networks.to(job.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         return history
     return fit(
@@ -204,7 +204,7 @@ def _check_as_before(job: Trainable, folder: Path) -> None:
 
 def _finished(training: Training, folder: Path) -> History | None:
     """Return the history of a run that is done, by steps or minutes; None if there is more to train."""
-    if not (settled(folder / "best").is_dir() and (settled(folder / "checkpoint") / "state.json").exists()):
+    if not (standing(folder / "best").is_dir() and (standing(folder / "checkpoint") / "state.json").exists()):
         return None
     history = history_of(folder)
     late = training.max_minutes is not None and history.seconds >= 60 * training.max_minutes

@@ -4,13 +4,14 @@ import errno
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
 from obverse import checkpoint
-from obverse.checkpoint import load_tensors, read_json, save_folder, saved, settled, write_json
+from obverse.checkpoint import beside, load_tensors, read_json, save_folder, saved, settle, standing, write_json
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -41,9 +42,11 @@ def test_others_may_read_the_weights(tmp_path):
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
-    save_folder(tmp_path / "run", {"old": {"a": torch.zeros(1)}}, {"old": {}})
-    save_folder(tmp_path / "run", {"new": {"a": torch.ones(1)}}, {})
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["new.safetensors"]
+    for value in (0, 1):
+        save_folder(tmp_path / "run", {"weights": {"a": torch.full((1,), float(value))}}, {"settings": {"value": value}})
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"weights.safetensors", "settings.json"}
+    assert load_tensors(tmp_path / "run" / "weights.safetensors")["a"] == 1
+    assert read_json(tmp_path / "run" / "settings.json")["value"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
@@ -67,23 +70,62 @@ def test_a_full_disk(tmp_path, monkeypatch, before, message):
 
 @pytest.mark.parametrize("complete, value", [(True, 2), (False, 1)])
 def test_a_crash_between_the_two_renames_is_settled(tmp_path, complete, value):
-    save_folder(tmp_path / "run.old", {"weights": {"a": torch.ones(1)}}, {})
+    new, old = beside(tmp_path / "run")
+    save_folder(old, {"weights": {"a": torch.ones(1)}}, {})
     if complete:
-        save_folder(tmp_path / "run.new", {"weights": {"a": 2 * torch.ones(1)}}, {})
-    assert settled(tmp_path / "run") == tmp_path / "run"
-    assert load_tensors(tmp_path / "run" / "weights.safetensors")["a"].item() == value
+        save_folder(new, {"weights": {"a": 2 * torch.ones(1)}}, {})
+    assert standing(tmp_path / "run") == (new if complete else old)  # a reader moves nothing: the writer may be alive
+    assert load_tensors(tmp_path / "run" / "weights.safetensors")["a"].item() == value and not (tmp_path / "run").exists()
+    settle(tmp_path / "run")
+    assert (tmp_path / "run").is_dir() and load_tensors(tmp_path / "run" / "weights.safetensors")["a"].item() == value
 
 
 def test_a_new_folder_beside_a_present_one_is_not_trusted(tmp_path):
     save_folder(tmp_path / "run", {"weights": {"a": torch.ones(1)}}, {})
-    (tmp_path / "run.new").mkdir()
-    (tmp_path / "run.new" / "weights.safetensors").write_bytes(b"half of")
-    settled(tmp_path / "run")
+    new, _ = beside(tmp_path / "run")
+    new.mkdir()
+    (new / "weights.safetensors").write_bytes(b"half of")
+    settle(tmp_path / "run")
     assert load_tensors(tmp_path / "run" / "weights.safetensors")["a"].item() == 1
 
 
+def test_other_files_in_the_folder_are_never_lost(tmp_path):
+    mine = tmp_path / "models"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match=r"expected a folder of its own, or none yet, got one with thesis.txt"):
+        save_folder(mine, {"weights": {"a": torch.ones(1)}}, {})
+    assert (mine / "thesis.txt").read_text() == "years of work"
+    for name in ("run.old", "run.new"):
+        (tmp_path / name).mkdir()
+    for _ in range(2):
+        save_folder(tmp_path / "run", {"weights": {"a": torch.ones(1)}}, {})
+    assert (tmp_path / "run.old").is_dir() and (tmp_path / "run.new").is_dir()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    for value in (2, 3):
+        save_folder(tmp_path / "link", {"weights": {"a": value * torch.ones(1)}}, {})
+    assert (tmp_path / "link").is_symlink() and load_tensors(tmp_path / "run" / "weights.safetensors")["a"].item() == 3
+
+
+def test_whoever_reads_while_another_writes_finds_one_version_or_the_other(tmp_path):
+    def write():
+        for value in range(60):
+            save_folder(tmp_path / "best", {"weights": {"a": torch.full((1,), float(value))}}, {"settings": {"method": "m"}})
+
+    save_folder(tmp_path / "best", {"weights": {"a": torch.zeros(1)}}, {"settings": {"method": "m"}})
+    with ThreadPoolExecutor(1) as pool:
+        writing, reads = pool.submit(write), 0
+        while not writing.done():
+            folder, settings = saved(tmp_path)
+            assert settings == {"method": "m"} and folder.name in ("best", ".best.new", ".best.old")
+            reads += 1
+        writing.result()
+    assert reads > 10
+
+
 def test_nothing_there_is_settled_as_nothing(tmp_path):
-    assert not settled(tmp_path / "run").exists()
+    settle(tmp_path / "run")
+    assert not standing(tmp_path / "run").exists()
 
 
 def test_one_json_file_is_replaced_as_a_whole(tmp_path, monkeypatch):
@@ -133,7 +175,7 @@ def test_what_was_trained_lies_in_a_folder_of_its_own_or_in_the_best_of_a_run(tm
     assert saved(run) == (run, {"method": "whole"})
     save_folder(run / "best", {}, {"settings": {"method": "best"}})
     assert saved(str(run)) == (run / "best", {"method": "best"})
-    (run / "best").rename(run / "best.old")  # a crash between two renames
-    assert saved(run) == (run / "best", {"method": "best"})
+    (run / "best").rename(beside(run / "best")[1])  # a crash between two renames
+    assert saved(run) == (beside(run / "best")[1], {"method": "best"})
     with pytest.raises(FileNotFoundError, match=r"settings\.json is missing"):
         saved(tmp_path / "nothing")

@@ -174,6 +174,10 @@ def test_against_rest_is_the_logit_against_the_logsumexp_of_the_others():
     assert view.module is not None and wrap(4).classes[0] == "c0"
 
 
+def test_a_view_by_index_is_named_by_its_class():
+    assert wrap(4).against_rest("2").classes == ("not c2", "c2") and wrap(4).against_rest("2").view == "c2 against rest"
+
+
 def test_a_view_of_a_view():
     view = wrap(4).against_rest("c2").against_rest("not c2")
     torch.testing.assert_close(view.posterior(IMAGE)[:, 1], 1 - SCORES.softmax(1)[:, 2])

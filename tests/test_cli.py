@@ -162,6 +162,26 @@ def test_a_run_is_not_overwritten_unless_asked(trained, folder, capsys):
     assert run(*words, "--resume", "--steps", 30, "--validate-every", 10) == 0
 
 
+def test_what_lies_in_the_run_folder_is_not_lost(trained, folder, tmp_path, capsys):
+    words = ("--data", f"folder:{folder}", "--batch-size", 8, "--width", 4, "--steps", 1)
+    explain = ("--classifier", trained / "net", "--critic-width", 4)
+    project = tmp_path / "project"
+    shutil.copytree(trained / "second" / "classifier", project / "classifier")
+    assert run("fit", "classifier", *words, "--run-dir", project) == 1
+    assert "is there already and no run beside it; choose another run_dir" in " ".join(capsys.readouterr().err.split())
+    assert run("fit", "cyce", *words, *explain, "--run-dir", project) == 1
+    assert "holds another classifier than the one to explain" in " ".join(capsys.readouterr().err.split())
+    shutil.rmtree(project)
+    shutil.copytree(trained / "net" / "classifier", project / "classifier")
+    (project / "samples").mkdir()
+    (project / "samples" / "patient.png").write_bytes(b"mine")
+    assert run("fit", "cyce", *words, *explain, "--run-dir", project) == 1
+    assert "holds no run but samples; choose an empty or a new folder" in " ".join(capsys.readouterr().err.split())
+    assert (project / "samples" / "patient.png").read_bytes() == b"mine"
+    assert run("fit", "cyce", *words, *explain, "--against-rest", "dark", "--label", "light", "--run-dir", tmp_path / "x") == 1
+    assert "against_rest, label: expected one of the two" in capsys.readouterr().err
+
+
 def test_a_preset_gives_defaults_that_options_replace(trained, folder, tmp_path, capsys):
     words = ("fit", "cyce", "--data", f"folder:{folder}", "--classifier", trained / "net", "--batch-size", 8, "--width", 4,
              "--critic-width", 4, "--steps", 2, "--validate-every", 2)  # fmt: skip

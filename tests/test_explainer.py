@@ -478,7 +478,7 @@ def test_it_learns_is_saved_and_loaded_by_folder_and_by_run(classifier, data, im
         assert loaded.augment == Augment(rotation=3.0) and not loaded.networks.training
     assert not [key for key in explainer.networks.state_dict() if "classifier" in key]
     # a crash between the two renames of the best weights
-    (tmp_path / "run" / "best").rename(tmp_path / "run" / "best.old")
+    (tmp_path / "run" / "best").rename(tmp_path / "run" / ".best.old")
     assert torch.equal(Learned.load(tmp_path / "run", classifier).explain(images).counterfactual, made.counterfactual)
 
 

@@ -444,7 +444,7 @@ def test_what_belongs_beside_a_run_is_written_before_its_first_step_and_forgotte
 def test_a_folder_with_other_files_is_never_touched(data, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     for existing in ("refuse", "resume", "overwrite"):
-        with pytest.raises(ValueError, match="holds other files and no run; choose an empty or a new folder"):
+        with pytest.raises(ValueError, match=r"holds no run but thesis.tex; choose an empty or a new folder"):
             fit(Toy(), data, steps=2, run_dir=tmp_path, existing=existing, **QUIET)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -497,7 +497,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(data, tmp_path, monkeypatch)
         with pytest.raises(OSError, match=r"No space left on device.*the previous version in .* survives; make room"):
             fit(Toy(), data, steps=10, existing="resume", **settings)
     assert checkpoint.read_json(tmp_path / "run" / "checkpoint" / "state.json")["step"] == 5
-    assert not list((tmp_path / "run").glob("*.new"))
+    assert not list((tmp_path / "run").glob(".*.new"))
     resumed, straight = Toy(), Toy()
     fit(resumed, data, steps=10, existing="resume", **settings)
     fit(straight, data, steps=10, **{**settings, "run_dir": None})
@@ -519,7 +519,7 @@ def test_a_crash_between_the_two_renames_is_mended(data, tmp_path, monkeypatch):
         patch.setattr(os, "replace", dies)
         with pytest.raises(SystemExit):
             fit(Toy(), data, steps=10, existing="resume", **settings)
-    assert "checkpoint.old" in renamed and not (tmp_path / "run" / "checkpoint").exists()
+    assert ".checkpoint.old" in renamed and not (tmp_path / "run" / "checkpoint").exists()
     resumed, straight = Toy(), Toy()
     fit(resumed, data, steps=12, existing="resume", **settings)
     fit(straight, data, steps=12, **{**settings, "run_dir": None})
@@ -529,7 +529,7 @@ def test_a_crash_between_the_two_renames_is_mended(data, tmp_path, monkeypatch):
 def test_overwriting_forgets_what_a_crash_left(data, tmp_path):
     settings = {**QUIET, "steps": 2, "run_dir": tmp_path / "run"}
     fit(Toy(), data, **settings)
-    os.replace(tmp_path / "run" / "checkpoint", tmp_path / "run" / "checkpoint.old")
+    os.replace(tmp_path / "run" / "checkpoint", checkpoint.beside(tmp_path / "run" / "checkpoint")[1])
     toy = Toy()
     fit(toy, data, existing="overwrite", **settings)
     assert len(toy.worlds) == 2
@@ -752,6 +752,9 @@ def test_an_unknown_player_is_named(data):
     ({"steps": 0}, "steps: expected at least 1, got 0"),
     ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
     ({"validate_every": -1}, "validate_every: expected at least 1, got -1"),
+    ({"seed": 20240615123}, "seed: expected a whole number from 0 to 4294967295, got 20240615123; choose a smaller one"),
+    ({"existing": "resumed"}, "existing: expected one of refuse, resume, overwrite, got 'resumed'; leave it out for refuse"),
+    ({"precision": "fp16"}, "precision: expected one of auto, float32, bf16, got 'fp16'; leave it out for auto"),
     ({"average": 1.0}, r"average: expected a share in \[0, 1\), got 1; 0 switches averaging off"),
     ({"max_minutes": 0}, "max_minutes: expected more than 0, got 0; leave it out for no limit"),
     ({"batch_size": 1}, r"batch_size: expected at least 2 \(2 groups x 1 processes\), got 1; pass 2 or more"),

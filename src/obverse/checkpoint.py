@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 def save_folder(
     folder: str | Path, tensors: Mapping[str, Mapping[str, Tensor]], settings: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Write `NAME.safetensors` and `NAME.json` files into `folder`, replacing it as a whole.
+    """Write `NAME.safetensors` and `NAME.json` files into `folder`, replacing an earlier one as a whole.
 
     Everything goes to a neighbouring folder first, is synced, and takes the place by renaming; when the disk is
     full or the process dies, the previous folder survives.
@@ -28,10 +29,15 @@ def save_folder(
         settings: file name (without ending) to its JSON content.
 
     Raises:
+        FileExistsError: the folder holds other files, which would be lost.
         OSError: it could not be written; the message says whether a previous version survives.
     """
-    folder = Path(folder)
-    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    folder = Path(folder).resolve()  # a link stays one
+    written = {f"{name}.safetensors" for name in tensors} | {f"{name}.json" for name in settings}
+    if others := sorted(set(contents(folder)) - written):
+        raise FileExistsError(f"{folder}: expected a folder of its own, or none yet, got one with {others[0]}, which would be "
+                              "lost; choose another name")  # fmt: skip
+    new, old = beside(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(new, ignore_errors=True)
@@ -57,12 +63,28 @@ def save_folder(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def settled(folder: Path) -> Path:
-    """Finish or undo a replacement that a crash cut short, and return the folder."""
-    old, new = folder.with_name(folder.name + ".old"), folder.with_name(folder.name + ".new")
-    if not folder.exists() and old.exists():  # died between the two renames: the new one is complete and synced
-        os.replace(new if new.exists() else old, folder)
-    return folder
+def beside(folder: Path) -> tuple[Path, Path]:
+    """Return where the new and the old version of a folder lie while it is replaced."""
+    return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+
+
+def contents(folder: Path) -> list[str]:
+    """Return the names in a folder but hidden ones, none where there is no folder."""
+    return [path.name for path in folder.iterdir() if path.name[0] != "."] if folder.is_dir() else []
+
+
+def settle(folder: Path) -> None:
+    """Finish or undo a replacement that a crash cut short; for whoever writes there."""
+    if standing(folder) != folder:
+        os.replace(standing(folder), folder)
+
+
+def standing(folder: Path) -> Path:
+    """Return where a folder is to be read: its neighbour, if a replacement was cut short or is just under way."""
+    new, old = beside(folder)
+    if folder.exists() or not old.exists():
+        return folder
+    return new if new.exists() else old  # between the two renames the new one is complete and synced
 
 
 def saved(folder: str | Path) -> tuple[Path, dict[str, Any]]:
@@ -72,7 +94,7 @@ def saved(folder: str | Path) -> tuple[Path, dict[str, Any]]:
         FileNotFoundError: nothing there.
         ValueError: settings that are no JSON object.
     """
-    best = settled(Path(folder) / "best")
+    best = standing(Path(folder) / "best")
     found = best if best.is_dir() else Path(folder)
     return found, read_json(found / "settings.json")
 
@@ -84,8 +106,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         FileNotFoundError: no such file.
         ValueError: not a readable safetensors file.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; the folder was not written by obverse or is incomplete")
+    path = _there(path)
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -99,8 +120,7 @@ def read_json(path: Path) -> dict[str, Any]:
         FileNotFoundError: no such file.
         ValueError: not a JSON object.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; the folder was not written by obverse or is incomplete")
+    path = _there(path)
     try:
         content = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -108,6 +128,20 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}; it is of another kind")
     return content
+
+
+def _there(path: Path) -> Path:
+    """Return the path, after a moment if its folder is just being replaced.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    for _ in range(3):
+        found = standing(path.parent) / path.name
+        if found.exists():
+            return found
+        time.sleep(0.02)
+    raise FileNotFoundError(f"{path} is missing; the folder was not written by obverse or is incomplete")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

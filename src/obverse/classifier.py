@@ -192,6 +192,7 @@ class Classifier:
         if self._reduce is not None:
             raise NotApplicable(f"label: this is the view {self.view!r} already; take it of the whole classifier")
         index = self.index(name)
+        name = self.classes[index]
         view = self._view(f"label {name}", (f"no {name}", name))
         view._reduce = lambda scores: torch.stack([torch.zeros_like(scores[:, index]), scores[:, index]], 1)
         return view
@@ -205,6 +206,7 @@ class Classifier:
         if self.head == "multilabel":
             raise NotApplicable("against_rest: the labels are not exclusive; use label(name)")
         index = self.index(name)
+        name = self.classes[index]  # it may have been given by its index
         others = [k for k in range(len(self.classes)) if k != index]
         view, inner = self._view(f"{name} against rest", (f"not {name}", name)), self._reduce
 

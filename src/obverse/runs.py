@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from obverse.checkpoint import load_tensors, read_json, save_folder, settled, write_json, write_text
+from obverse.checkpoint import beside, contents, load_tensors, read_json, save_folder, settle, write_json, write_text
 
 if TYPE_CHECKING:
     from obverse.state import State
@@ -46,23 +46,22 @@ class RunFolder:
         if config.exists() and existing == "refuse":
             raise ValueError(f"run_dir: {folder} holds a run already; choose another folder, or pass "
                              "existing='resume' (--resume) to go on or existing='overwrite' (--overwrite)")  # fmt: skip
-        if folder.exists() and any(folder.iterdir()) and not config.exists() and not (folder / "classifier").exists():
-            raise ValueError(f"run_dir: {folder} holds other files and no run; choose an empty or a new folder")
+        others = sorted(set(contents(folder)) - {"classifier", "model", "run.json"})  # what is explained may be there already
+        if others and not config.exists():
+            raise ValueError(f"run_dir: {folder} holds no run but {others[0]}; choose an empty or a new folder")
         resumes = config.exists() and existing == "resume"
         if resumes:
             _agree(folder, read_json(config), what, settings)
         wait()  # every process has looked before the main one writes
         if main:
             for name in ("checkpoint", "best", "samples"):
-                for ending in () if resumes else ("", ".old", ".new"):
-                    shutil.rmtree(folder / f"{name}{ending}", ignore_errors=True)
-                settled(folder / name)
-            if not resumes:
-                (folder / "metrics.jsonl").unlink(missing_ok=True)
-            if config.exists() and not resumes:  # of the run before; without a run, a classifier there is the user's
-                for name in ("classifier", "model"):
-                    shutil.rmtree(folder / name, ignore_errors=True)
-                (folder / "run.json").unlink(missing_ok=True)
+                settle(folder / name)
+            if config.exists() and not resumes:  # a run to overwrite; without one, a classifier there is the user's
+                for name in ("checkpoint", "best", "samples", "classifier", "model"):
+                    for place in (folder / name, *beside(folder / name)):
+                        shutil.rmtree(place, ignore_errors=True)
+                for name in ("metrics.jsonl", "run.json"):
+                    (folder / name).unlink(missing_ok=True)
             write_json(config, {"what": dict(what), "fit": dict(settings), "versions": versions()})
         wait()  # and has written before the others read
         return RunFolder(folder, main=main)

@@ -11,14 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from obverse.batches import Batches, Step
-from obverse.checkpoint import read_json, save_folder, settled
+from obverse.checkpoint import read_json, save_folder, standing
 from obverse.data.base import Dataset, Sample
 from obverse.memory import keep_memory
 from obverse.progress import Progress
@@ -114,7 +114,7 @@ def history_of(run: str | Path) -> History:
     Raises:
         FileNotFoundError: no run there.
     """
-    meta = read_json(settled(Path(run) / "checkpoint") / "state.json")
+    meta = read_json(standing(Path(run) / "checkpoint") / "state.json")
     curve = tuple((int(step), float(score)) for step, score in meta["curve"])
     wanted = read_json(Path(run) / "config.json")["fit"]["steps"]
     stopped_by = "steps" if meta["step"] >= wanted else "max_minutes or a request to stop"
@@ -170,7 +170,10 @@ def fit(
         KeyboardInterrupt: after the state was saved.
         OSError: the disk is full; the previous checkpoint survives.
     """
-    _check(steps, batch_size, validate_every, average, max_minutes)
+    _check(steps, batch_size, validate_every, average, max_minutes, seed)
+    for name, word, known in (("existing", existing, get_args(Existing)), ("precision", precision, get_args(Precision))):
+        if word not in known:
+            raise ValueError(f"{name}: expected one of {', '.join(known)}, got {word!r}; leave it out for {known[0]}")
     accelerator = _accelerator(trainable.device)
     device, world, rank = trainable.device, accelerator.num_processes, accelerator.process_index
     if device.type == "cpu":
@@ -189,7 +192,7 @@ def fit(
     if opened is not None and folder.path is not None and accelerator.is_main_process:
         opened(folder.path)
     folder.restore(state)
-    name = device_name(device)
+    machine = device_name(device)
     low = in_bf16("float32" if precision == "auto" and trainable.full_precision else precision, device)
 
     def keep(score: float | None) -> None:  # the averaged weights, if they are the best so far
@@ -209,7 +212,7 @@ def fit(
                     group["lr"] = base * trainable.rate(step)
             networks.train()
             losses = _take_step(trainable, batches(state.step), step, players, low, accelerator)
-            state.advance(time.monotonic() - started + before, name)
+            state.advance(time.monotonic() - started + before, machine)
             bar.advance(losses)
             stop = _any(accelerator, asked.is_set(), device)
             late = _any(accelerator, max_minutes is not None and state.seconds >= 60 * max_minutes, device)
@@ -357,7 +360,9 @@ def _accelerator(device: torch.device) -> Accelerator:
     return Accelerator(cpu=device.type == "cpu" and not AcceleratorState._shared_state)
 
 
-def _check(steps: int, batch_size: int, validate_every: int, average: float, max_minutes: float | None) -> None:
+def _check(steps: int, batch_size: int, validate_every: int, average: float, max_minutes: float | None, seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed: expected a whole number from 0 to {2**32 - 1}, got {seed}; choose a smaller one")
     for name, value in (("steps", steps), ("batch_size", batch_size), ("validate_every", validate_every)):
         if value < 1:
             raise ValueError(f"{name}: expected at least 1, got {value}")

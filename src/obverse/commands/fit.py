@@ -62,7 +62,14 @@ class ClassifierOptions:
         return self.view(self.whole())
 
     def view(self, whole: Classifier) -> Classifier:
-        """Return the view of the whole classifier that was asked for, or all of it."""
+        """Return the view of the whole classifier that was asked for, or all of it.
+
+        Raises:
+            ValueError: a class and a label at once.
+        """
+        if self.against_rest is not None and self.label is not None:
+            raise ValueError(f"against_rest, label: expected one of the two, got {self.against_rest!r} and {self.label!r}; leave "
+                             "one out")  # fmt: skip
         if self.against_rest is not None:
             return whole.against_rest(self.against_rest)
         return whole if self.label is None else whole.label(self.label)
@@ -118,8 +125,10 @@ def _classifier(arguments: list[str]) -> int:
     job = ClassifierTraining(
         classes=train.classes, image_shape=train.image_shape, seed=options["fit"].seed, **values(options["settings"])
     )
-    history = _fit(job, train, validation, options["fit"])
     folder = options["fit"].run_dir
+    if (folder / "classifier").exists() and not (folder / "config.json").exists():
+        raise ValueError(f"run_dir: {folder / 'classifier'} is there already and no run beside it; choose another run_dir")
+    history = _fit(job, train, validation, options["fit"])
     job.classifier().save(folder / "classifier")
     write_json(folder / "run.json", {"data": options["data"].plain(), "view": {}})
     kind = "syce" if len(train.classes) == 2 else "conditional_syce"
@@ -174,6 +183,7 @@ def _explainer(name: str, arguments: list[str]) -> int:
     view = {"against_rest": chosen.against_rest, "label": chosen.label}
 
     def opened(folder: Path) -> None:  # before the first step: a run that is stopped can be looked at too
+        _check_own(folder / "classifier", whole)
         whole.save(folder / "classifier")
         for part in parts:
             part.save(folder / "model")
@@ -183,6 +193,12 @@ def _explainer(name: str, arguments: list[str]) -> int:
     for decided, share in getattr(explainer, "acceptance", {}).items():
         print(f"samples decided {decided!r}: {share:.1%} of those drawn")
     return _said(history, folder, f"obverse evaluate {folder}")
+
+
+def _check_own(folder: Path, classifier: Classifier) -> None:
+    """Raise where another classifier lies than the one that is to be kept there."""
+    if folder.is_dir() and Classifier.load(folder).fingerprint != classifier.fingerprint:
+        raise ValueError(f"run_dir: {folder} holds another classifier than the one to explain; choose another run_dir")
 
 
 def _preset(arguments: list[str]) -> tuple[str | None, list[str]]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
 from obverse.batches import Step
-from obverse.checkpoint import load_tensors, read_json, save_folder, settled
+from obverse.checkpoint import load_tensors, read_json, save_folder, standing
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
 from obverse.metrics.base import Context, needed
@@ -259,7 +259,7 @@ def judge(make: Callable[[Classifier, JudgeSettings, int], J], context: Context,
     what = {**made.describe(), "networks": built, "data": content(reference)}
     name = f"{made.kind}-{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]}"
     if name not in context.shared:
-        folder = settled(judges / name)
+        folder = standing(judges / name)
         if folder.exists() and read_json(folder / "judge.json") == what:
             made.networks.load_state_dict(load_tensors(folder / "networks.safetensors"))
         else:
