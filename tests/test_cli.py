@@ -109,7 +109,7 @@ def test_the_whole_way(trained, folder, tmp_path, capsys):
 
 
 @pytest.mark.process
-def test_compare_and_audit(trained, tmp_path, capsys):
+def test_compare_and_audit(trained, tmp_path, capsys, monkeypatch):
     figures = ("--metrics", "validity", "l1")
     assert run("compare", trained / "cyce", "--baseline", "identity", "nearest", *figures, "--out", tmp_path / "c") == 0
     assert "compared with cyce" in capsys.readouterr().out
@@ -120,6 +120,15 @@ def test_compare_and_audit(trained, tmp_path, capsys):
     assert "which is trained first; train it with `obverse fit cxplain`" in capsys.readouterr().err
     assert run("compare", trained / "cyce", trained / "cyce") == 1
     assert "got the same name twice" in capsys.readouterr().err
+    shutil.copytree(trained / "cyce", tmp_path / "identity")
+    assert run("compare", tmp_path / "identity", "--baseline", "identity") == 1
+    assert "runs: 'identity' names a baseline too; rename that folder" in " ".join(capsys.readouterr().err.split())
+    shutil.rmtree(tmp_path / "identity" / "checkpoint")
+    monkeypatch.chdir(tmp_path / "identity")  # named by a dot, and without what only a run that goes on needs
+    assert run("compare", ".") == 1
+    assert "runs: expected something to compare . with, got nothing" in " ".join(capsys.readouterr().err.split())
+    assert run("compare", ".", "--baseline", "nearest", *figures, "--out", tmp_path / "d") == 0
+    assert (tmp_path / "d" / "identity.html").exists()
     code = run("audit", trained / "cyce", "--baseline", "identity", "--images", 8, "--out", tmp_path / "audit.json")
     found = json.loads((tmp_path / "audit.json").read_text())
     assert code == 1 and found["passed"] is False  # a map that never changes does not depend on the weights
@@ -267,6 +276,9 @@ def test_failures_say_what_to_do(trained, tmp_path, capsys):
     )
     assert run("evaluate", trained / "cyce", "--out", tmp_path / "report.pdf") == 1
     assert "path: expected a name ending in .html, .json or .csv, got 'report.pdf'" in capsys.readouterr().err
+    (tmp_path / "file").write_text("no folder")
+    assert run("evaluate", trained / "cyce", "--out", tmp_path / "file" / "report.html") == 1
+    assert "file cannot be written to" in " ".join(capsys.readouterr().err.split())
     assert run("explain", trained / "cyce", tmp_path / "x.png") == 1
     assert "expected a picture file" in capsys.readouterr().err
     (tmp_path / "text.png").write_text("not a picture")

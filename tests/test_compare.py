@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -45,6 +46,12 @@ def test_differences_are_paired_and_marked_beyond_the_interval(reports):
 def test_figures_of_sets_are_marked_by_their_intervals(reports):
     cells = line(compare(reports, baseline="nothing"), "balanced accuracy on generated images").cells
     assert cells["truth"].mark == "better" and cells["truth"].difference is None
+
+
+def test_what_failed_is_said(reports):
+    broken = dataclasses.replace(reports["truth"], failures={"L1 on [0, 1]": "RuntimeError: out of memory"})
+    found = compare({"nothing": reports["nothing"], "truth": broken})
+    assert "Failed for truth: L1 on [0, 1]: RuntimeError: out of memory." in found.notes
 
 
 def test_the_common_successes_are_beside_all_images(reports):
@@ -94,9 +101,9 @@ def test_images_of_other_data_are_not_paired_by_their_numbers(reports):
 
 def test_figures_of_other_data_are_marked_beyond_both_intervals():
     def of(digest, value, low, high):
-        row = Row(metric="l1", label="L1", question="?", direction="all", value=value, n=4, low=low, high=high, better="lower")
+        row = Row(metric="l1", label="L1", question="?", direction="all", value=value, n=8, low=low, high=high, better="lower")
         return Report(title=digest, rows=(row,), counts={}, settings={"data": {"digest": digest}},
-                      values={"L1": torch.full((4,), value)}, identity=torch.tensor([[k, 0, 1] for k in range(4)]))  # fmt: skip
+                      values={"L1": torch.full((8,), value)}, identity=torch.tensor([[k, 0, 1] for k in range(8)]))  # fmt: skip
 
     base = of("a", 0.5, 0.4, 0.6)
     for other, mark in ((of("b", 0.3, 0.2, 0.35), "better"), (of("b", 0.3, 0.2, 0.45), ""), (of("a", 0.3, 0.2, 0.45), "better")):

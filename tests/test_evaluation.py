@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import time
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -48,6 +49,34 @@ def test_the_null_answer_scores_as_the_null_answer():
     assert report.row("l1").value == 0 and report.row("ncc").value == 0 and report.row("true_difference").value == 0
     assert report.skipped["transfer to a second classifier"] == "no answer that it applies to"
     assert all(math.isfinite(row.value) for row in report.rows)
+
+
+def test_the_first_explanation_is_timed():
+    class Slow(Negative):
+        calls = 0
+
+        def answer(self, query):
+            Slow.calls += 1
+            time.sleep(0.3 if Slow.calls == 1 else 0)
+            return super().answer(query)
+
+    report = evaluate(Slow(corner_classifier()), corner_data(), metrics=("repeat_agreement", "seconds"))
+    assert report.row("seconds, first explanation").value > 0.3
+    labels = [row.label for row in report.rows]
+    assert labels.index("repeated answers: correlation of maps") < labels.index("seconds, first explanation")  # where they stand
+
+
+def test_two_figures_of_one_name():
+    with pytest.raises(ValueError, match=r"metrics: expected figures of different names, got 'L1 on \[0, 1\]' twice"):
+        evaluate(Negative(corner_classifier()), corner_data(), metrics=("l1", "l1"))
+
+
+def test_what_was_computed_is_not_said_to_be_missing():
+    report = run(MapOnly)
+    (without,) = [names for why, names in report.reasons().items() if why.endswith("the method makes no counterfactual")]
+    assert "L1 on [0, 1]" in without and not {"IoU", "NCC", "L1 on [0"} & set(without)
+    with pytest.raises(KeyError, match=r"frechet .all.: the report has no such row; Frechet distance, .*: \w+: "):
+        evaluate(Negative(corner_classifier()), corner_data(), metrics=("frechet", "validity")).row("frechet")
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 24])

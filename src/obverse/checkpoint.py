@@ -81,8 +81,10 @@ def settle(folder: Path) -> None:
 
 def standing(folder: Path) -> Path:
     """Return where a folder is to be read: its neighbour, if a replacement was cut short or is just under way."""
+    if folder.exists():
+        return folder
     new, old = beside(folder)
-    if folder.exists() or not old.exists():
+    if not old.exists():
         return folder
     return new if new.exists() else old  # between the two renames the new one is complete and synced
 

@@ -285,6 +285,9 @@ def _notes(reports: Mapping[str, Report], common: set[tuple[int, ...]], first: s
     less = f", those without any left out: {', '.join(without)}" if without else ""
     notes = ["Differences are paired by image; marked is what lies beyond the 95 % interval.",
              f"{len(common)} answers are valid in all reports (common){less}."]  # fmt: skip
+    for name, report in reports.items():
+        if report.failures:
+            notes.append(f"Failed for {name}: {'; '.join(f'{label}: {why}' for label, why in report.failures.items())}.")
     if others := [name for name, report in reports.items() if _fact(report, "data") != _fact(reports[first], "data")]:
         notes.append(f"Of other images than {first}, so neither paired with it nor among the common ones: {', '.join(others)}.")
     for what in ("data", "classifier"):

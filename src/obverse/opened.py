@@ -49,6 +49,14 @@ class DataOptions:
             skip_corrupt=self.skip_corrupt,
         )  # fmt: skip
 
+    def of_others(self, data: str | None, classifier: Classifier) -> DataOptions:
+        """Return the options of images that are not the run's, of the classifier's size where that is a square; or these."""
+        if data in (None, self.data):
+            return self
+        _, height, width = classifier.image_shape
+        return DataOptions(data=data or self.data, data_dir=self.data_dir, size=height if height == width else None,
+                           skip_corrupt=self.skip_corrupt)  # fmt: skip
+
     def plain(self) -> dict[str, Any]:
         """Return the options as JSON can hold them."""
         return {**dataclasses.asdict(self), "data_dir": None if self.data_dir is None else str(self.data_dir)}

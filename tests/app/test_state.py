@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 from obverse.app import state
 from obverse.app.state import BUNDLED, Workbench
@@ -105,6 +106,27 @@ def test_explainers_of_two_classifiers_are_refused(tmp_path):
 def test_reports_named_are_shown_beside(tmp_path):
     shutil.copy(BUNDLED / "report.json", tmp_path / "elsewhere.json")
     assert list(Workbench((BUNDLED,), reports=(tmp_path / "elsewhere.json",)).reports) == ["lesions", "elsewhere"]
+
+
+def test_reports_of_two_runs_are_both_shown(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(BUNDLED / "report.json", tmp_path / name)
+    files = (tmp_path / "a" / "report.json", tmp_path / "b" / "report.json")
+    assert list(Workbench((BUNDLED,), reports=files).reports) == ["lesions", "a", "b"]
+    shutil.copy(BUNDLED / "report.json", tmp_path / "lesions.json")
+    with pytest.raises(ValueError, match=r"reports: .*lesions.json and .*report.json would both be 'lesions'; rename one"):
+        Workbench((BUNDLED,), reports=(tmp_path / "lesions.json",))
+
+
+def test_other_images_are_opened_at_the_classifiers_size(tmp_path):
+    for name in ("healthy", "diseased"):
+        (tmp_path / "test" / name).mkdir(parents=True)
+        for index in range(2):
+            Image.new("L", (100, 80), 40 * index).save(tmp_path / "test" / name / f"{index}.png")
+    other = Workbench((BUNDLED,), data=f"folder:{tmp_path}")
+    assert len(other.data) == 4 and other.data.image_shape == (1, 64, 64)
+    assert other.answer("lesions", other.picture(0), None).explanation is not None
 
 
 def test_a_report_of_a_selection(bench):

@@ -87,6 +87,40 @@ def test_masks_that_belong_to_no_image_are_refused(tmp_path, picture, place):
         folder(tmp_path)
 
 
+def test_masks_of_another_type_are_not_taken_for_nothing_marked(tmp_path, picture):
+    for kind in "ab":
+        picture(tmp_path / "images" / kind / "1.png")
+    picture(tmp_path / "masks" / "a" / "1.png")
+    (tmp_path / "masks" / "b").mkdir()
+    (tmp_path / "masks" / "b" / "Thumbs.db").write_bytes(b"")  # Windows leaves these everywhere
+    folder(tmp_path)
+    (tmp_path / "masks" / "b" / "1.gif").write_bytes(b"GIF89a")
+    with pytest.raises(ValueError, match=r"mask: expected images \(\.png, .*\) in .*b, got 1\.gif; convert it, or remove it"):
+        folder(tmp_path)
+
+
+def test_what_is_left_out_of_a_class_is_said(tmp_path, picture):
+    for kind in "ab":
+        picture(tmp_path / kind / "1.png")
+    picture(tmp_path / "a" / "patient2" / "2.png")
+    with pytest.warns(UserWarning, match=r"a: left out what is no image \(\.png, .*\), 1 files or folders, e\.g\. patient2"):
+        folder(tmp_path)
+
+
+def test_splits_of_images_and_masks_are_no_classes(tmp_path, picture):
+    for split in ("train", "test"):
+        for kind in ("images", "masks"):
+            picture(tmp_path / split / kind / "1.png")
+    with pytest.raises(ValueError, match=r"spec: expected class folders in .*test, got images and masks; put the splits within"):
+        folder(tmp_path)
+
+
+def test_classes_that_are_the_same_number_keep_their_order(tmp_path, picture):
+    for kind in ("10", "01", "1", "2"):
+        picture(tmp_path / kind / "1.png")
+    assert folder(tmp_path).classes == ("01", "1", "2", "10")
+
+
 def test_masks_of_given_splits_lie_in_folders_of_the_splits(tmp_path, picture):
     for split in ("train", "test"):
         for kind in "ab":
@@ -239,8 +273,16 @@ def test_split_errors(classes, tmp_path, picture):
         _open(classes, size=0)
     for kind in "ab":
         picture(tmp_path / "given" / "train" / kind / "1.png")
-    with pytest.raises(ValueError, match=r"split: expected images in test, folder:.* has none there"):
+    with pytest.raises(ValueError, match=r"split: expected images in test, folder:.* has none there; add some, or leave out all"):
         _open(tmp_path / "given", "test")
+
+
+def test_too_few_images_for_three_splits(tmp_path, picture):
+    for kind in "ab":
+        picture(tmp_path / kind / "1.png")
+    with pytest.raises(ValueError, match=r"has none there; add images, there are too few for three splits"):
+        for split in ("train", "validation", "test"):
+            _open(tmp_path, split)
 
 
 def test_all_corrupt(tmp_path):
@@ -263,6 +305,8 @@ def test_all_corrupt(tmp_path):
         ("path,label,mask\n1.png,a,2.png\n", r"line 2: expected an image file, got .*2\.png"),
         ("path,label,old\n1.png,a,yes\n", "line 2: expected 0 or 1 for attribute old, got 'yes'"),
         ('path,label\n1.png,"a"x\n', "expected a CSV file, got .* after line 1"),
+        ('"path"x,label\n', "expected a CSV file, got .* in the first line; mend it"),
+        ("path,label,label\n1.png,a,b\n", "expected columns of different names, got 'label' twice"),
         ("path,label,group\n1.png,a,x\n1.png,b,\n", r"group: expected one for every image .*1\.png has none"),
         ("path,label,split\n1.png,a,train\n1.png,b,\n", "split: expected train, validation or test for every image"),
         ("path,label,split\n1.png,a,train\n1.png,b,old\n", "no split at all, got 'old' for"),

@@ -80,6 +80,23 @@ def test_mask_is_inside_where_it_is_not_zero(tmp_path, value):
     assert mask.shape == (1, 6, 6) and mask.sum() == 1 and mask[0, 2, 3] == 1
 
 
+@pytest.mark.parametrize("saved", ["palette", "palette the other way round", "alpha on black", "alpha on white", "blue"])
+def test_mask_is_read_by_what_it_shows(tmp_path, saved):
+    values = np.zeros((64, 64), np.uint8)
+    values[10:20, 10:20] = 255
+    if saved.startswith("palette"):
+        image = Image.fromarray(values // 255 if saved == "palette" else 1 - values // 255).convert("P")
+        image.putpalette([0, 0, 0, 255, 0, 0] if saved == "palette" else [255, 0, 0, 0, 0, 0])
+    elif saved == "blue":
+        image = Image.fromarray(np.stack([0 * values, 0 * values, values // 60], 2))
+    else:
+        shade = np.full_like(values, 255 if saved == "alpha on white" else 0)
+        image = Image.fromarray(np.stack([shade, shade, shade, values], 2))
+    image.save(tmp_path / "m.png")
+    mask = read_mask(tmp_path / "m.png", Header(64, 64, False, False), tmp_path / "a.png", 64, 64)
+    assert np.array_equal(mask[0], values // 255)
+
+
 def test_mask_is_inside_where_half_of_a_pixel_is_or_most(tmp_path):
     def small(values, size):
         Image.fromarray(values).save(tmp_path / "m.png")

@@ -57,8 +57,18 @@ def test_in_the_report_with_an_interval():
         Negative(corner_classifier()), corner_data(), metrics=["confounding"], attribute_classifier=halves()
     )
     row = report.row("confounding")
-    assert row.value == 1.0 and row.low == row.high == 1.0  # the negative flips both halves of every image
+    assert row.value == 1.0 and row.low is None  # the negative flips both halves of every image: no draw differs
     assert row.n == 24
+
+
+def test_what_is_explained_is_asked_to_flip_and_counts_for_nothing():
+    judge = halves()
+    flips = torch.tensor([[0.0, 0.0, 1.0, 0.0, 0.0, 0.0]] * 3)  # the first of two flips, the second stays
+    some, one = Confounding(judge, explained=("no", judge.classes[0])), Confounding(judge)
+    nothing = torch.zeros(3, dtype=torch.int64)
+    assert (some.compute(flips, nothing, nothing), one.compute(flips, nothing, nothing)) == (0.0, 0.5)
+    with pytest.raises(NotApplicable, match=r"attribute_classifier: it knows only .*, which is asked to flip"):
+        Confounding(judge, explained=judge.classes).compute(flips, nothing, nothing)
 
 
 def test_what_is_missing_or_wrong_is_named():

@@ -79,6 +79,7 @@ def test_paired_difference():
     first, second = normal(100), normal(100) + 0.5
     gap, bounds = paired_interval(first, second)
     assert gap == pytest.approx(-0.5) and bounds == (gap, gap)
+    assert paired_interval(first[:5], second[:5]) == (pytest.approx(-0.5), None)  # five alike could be chance
     gap, (low, high) = paired_interval(first, normal(100, seed=1))
     assert low < gap < high
     with pytest.raises(ValueError, match="second: expected shape"):

@@ -132,7 +132,8 @@ class Workbench:
                 raise ValueError(f"runs: {name} explains another classifier than {self.names[0]}; serve one classifier's "
                                  "explainers at a time")  # fmt: skip
         facts = read_json(runs[0] / "run.json")["data"]
-        self._source = DataOptions(**facts | {"data": data or facts["data"], "data_dir": data_dir or facts["data_dir"]})
+        own = DataOptions(**facts | {"data_dir": data_dir or facts["data_dir"]})
+        self._source = own.of_others(data, self.classifier)
         self.data = self._split("test")
         self.reports = _reports(self.runs, reports)
         self.surveys: dict[tuple[str, int | None], object] = {}
@@ -329,4 +330,9 @@ class Workbench:
 def _reports(runs: dict[str, Path], files: Sequence[Path]) -> dict[str, Report]:
     """Return the reports that are there: those in run folders by run, the others by file."""
     found = {name: folder / "report.json" for name, folder in runs.items() if (folder / "report.json").exists()}
-    return {name: Report.load(path) for name, path in {**found, **{path.stem: path for path in files}}.items()}
+    for path in files:
+        name = path.resolve().parent.name if path.stem == "report" else path.stem
+        if name in found and found[name].resolve() != path.resolve():
+            raise ValueError(f"reports: {path} and {found[name]} would both be {name!r}; rename one")
+        found[name] = path
+    return {name: Report.load(path) for name, path in found.items()}

@@ -142,8 +142,8 @@ class IntegratedGradients(Explainer):
 class Occlusion(Explainer):
     """How much the score drops when a patch is covered (Zeiler and Fergus 2014, section 4.2), through captum.
 
-    The score is the logit difference, which does not saturate as their probability does; patches whose covering raises
-    it count 0. A pixel gets the mean over the patches that cover it.
+    The score is the logit difference, which does not saturate as their probability does. A pixel gets the mean over the patches
+    that cover it, and 0 where that is a rise.
 
     Args:
         patch: side of the square, in pixels.

@@ -13,6 +13,7 @@ from obverse.baselines.common import margin, search_logits
 from obverse.baselines.controls import reconstruct
 from obverse.classifier import Classifier
 from obverse.explainer import Answer, Explainer, Query
+from obverse.explanation import as_saved
 from obverse.search import minimise
 from obverse.settings import check_positive
 from obverse.training import Precision, in_bf16
@@ -31,7 +32,8 @@ class CEM(Explainer):
     image that has succeeded and got no better for `patience` steps leaves the search; the first step is half as long and
     the first c five times as large, because with the published ones and an autoencoder the search swings (digits 3 and 8:
     L1 0.11 instead of 0.04). `CEM.published` switches all but the first off. In both, the point that momentum looks ahead
-    to and what the autoencoder returns are clipped to [0, 1]; the released code clips the image alone.
+    to and what the autoencoder returns are clipped to [0, 1], where the released code clips the image alone, and a success is one
+    of the image as an 8-bit file would keep it.
 
     Args:
         autoencoder: maps images to themselves, for gamma; None leaves that term out. It is moved to the classifier's
@@ -165,7 +167,7 @@ class _Search:
         """Note successes that are nearer than before; return which images may leave."""
         image, start = self.current[rows], self.query.image[rows]
         with torch.autocast(image.device.type, enabled=False):
-            lead = margin(search_logits(self.method.classifier, image), self.query.target[rows])
+            lead = margin(search_logits(self.method.classifier, as_saved(image)), self.query.target[rows])
         distance = _distance(image - start, self.method.beta)
         better = (lead > self.method.kappa) & (distance < self.distance[rows])
         noted = rows[better]

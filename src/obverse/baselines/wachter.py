@@ -24,7 +24,7 @@ class Wachter(Explainer):
     absolute deviation is 0 for most pixels of a digit.
 
     Args:
-        confidence: posterior against the best other class that is near enough, in (0.5, 1).
+        confidence: posterior against the best other class that is aimed at, in (0.5, 1); 0.9 of its log-odds are near enough.
         weight: lambda of the first round; each further round multiplies it by `factor`.
         factor: above 1.
         rounds: at most; an image leaves after the first that ends near enough.

@@ -11,11 +11,10 @@ import tyro
 from rich.console import Console
 
 from obverse.commands.options import parse
-from obverse.commands.runs import JudgeOptions, beside
+from obverse.commands.runs import JudgeOptions, beside, check_place, history_if_any
 from obverse.compare import compare
 from obverse.evaluation import evaluate
 from obverse.explainer import Explainer
-from obverse.training import history_of
 
 
 @dataclass(kw_only=True)
@@ -50,6 +49,10 @@ def run(arguments: list[str]) -> int:
     chosen: CompareOptions = options["compare"]
     if not chosen.runs:
         raise ValueError("runs: expected at least one run folder, got none; train one with `obverse fit`")
+    if len(chosen.runs) + len(chosen.baseline) < 2:
+        raise ValueError(f"runs: expected something to compare {chosen.runs[0]} with, got nothing; name "
+                         "another run, or a --baseline")  # fmt: skip
+    check_place(chosen.out)
     opened = [options["judge"].open(folder) for folder in chosen.runs]
     first = opened[0].explainer.classifier.fingerprint
     for folder, other in zip(chosen.runs, opened):
@@ -57,11 +60,15 @@ def run(arguments: list[str]) -> int:
             raise ValueError(
                 f"runs: {folder} explains another classifier than {chosen.runs[0]}; compare explainers of one"
             )
-    explainers: dict[str, Explainer] = {str(folder.name): one.explainer for folder, one in zip(chosen.runs, opened)}
+    names = [folder.resolve().name for folder in chosen.runs]
+    explainers: dict[str, Explainer] = {name: one.explainer for name, one in zip(names, opened)}
     if len(explainers) < len(opened):
         raise ValueError("runs: expected folders with different names, got the same name twice; rename one")
+    if taken := [name for name in names if name in (*chosen.baseline, "comparison")]:
+        raise ValueError(f"runs: {taken[0]!r} names {'the comparison' if taken[0] == 'comparison' else 'a baseline'} too; rename "
+                         "that folder")  # fmt: skip
     explainers |= {name: beside(name, opened[0], chosen.judges) for name in chosen.baseline}
-    histories = {folder.name: history_of(folder) for folder in chosen.runs}
+    histories = {name: history_if_any(folder) for name, folder in zip(names, chosen.runs)}
     reports = {}
     for name, explainer in explainers.items():
         reports[name] = evaluate(
@@ -74,8 +81,8 @@ def run(arguments: list[str]) -> int:
         for ending in ("html", "json"):  # kept, whatever happens to the next one
             reports[name].save(chosen.out / f"{plain}.{ending}")
     comparison = compare(reports, seed=options["judge"].seed)
-    Console().print(comparison.console())
     for ending in ("html", "json", "csv"):
         comparison.save(chosen.out / f"comparison.{ending}")
+    Console().print(comparison.console())
     print(f"reports and comparison: {chosen.out.resolve()}")
     return 0

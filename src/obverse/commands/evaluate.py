@@ -9,10 +9,9 @@ import tyro
 from rich.console import Console
 
 from obverse.commands.options import parse
-from obverse.commands.runs import JudgeOptions
+from obverse.commands.runs import JudgeOptions, check_place, history_if_any
 from obverse.evaluation import evaluate
 from obverse.report.base import check_ending
-from obverse.training import history_of
 
 
 @dataclass(kw_only=True)
@@ -41,15 +40,15 @@ def run(arguments: list[str]) -> int:
     about = "Say in figures how far an explainer can be trusted."
     options = parse("evaluate", about, {"evaluate": EvaluateOptions, "judge": JudgeOptions}, arguments)
     chosen: EvaluateOptions = options["evaluate"]
-    check_ending(chosen.out)  # now, not after an hour
+    check_place(check_ending(chosen.out).parent)  # now, not after an hour
     opened = options["judge"].open(chosen.run)
     report = evaluate(
         opened.explainer, opened.data, reference=opened.train, validation=opened.validation,
-        second_classifier=opened.second, attribute_classifier=opened.attributes, history=history_of(chosen.run),
+        second_classifier=opened.second, attribute_classifier=opened.attributes, history=history_if_any(chosen.run),
         metrics=chosen.metrics or None,
         judges=chosen.judges, inception=chosen.inception, examples=chosen.examples, seed=options["judge"].seed,
     )  # fmt: skip
-    Console().print(report.console())
     report.save(chosen.out)
+    Console().print(report.console())
     print(f"report: {chosen.out.resolve()}")
     return 0

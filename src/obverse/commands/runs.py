@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from obverse.explainer import Explainer
 from obverse.methods import classifier_for, load
 from obverse.models import load_model
 from obverse.opened import DataOptions, Opened, make_baseline
+from obverse.training import History, history_of
 
 
 @dataclass(kw_only=True)
@@ -43,7 +45,7 @@ class JudgeOptions:
         explainer = load(run)
         facts, classifier = read_json(run / "run.json")["data"], explainer.classifier
         own = DataOptions(**{**facts, "data_dir": self.data_dir or facts["data_dir"]})
-        asked = self._other(own, classifier)
+        asked = own.of_others(self.data, classifier)
         try:
             splits = {name: own.open(name) for name in ("train", "validation")}
         except FileNotFoundError as gone:
@@ -62,13 +64,27 @@ class JudgeOptions:
         attributes = None if self.attribute_classifier is None else Classifier.load(self.attribute_classifier)
         return Opened(explainer, judged, splits["train"], splits["validation"], second, model, attributes)
 
-    def _other(self, own: DataOptions, classifier: Classifier) -> DataOptions:
-        """Return the options of images that are not the run's: of the classifier's size, where that is a square."""
-        if self.data in (None, own.data):
-            return own
-        _, height, width = classifier.image_shape
-        return DataOptions(data=self.data or own.data, data_dir=own.data_dir, size=height if height == width else None,
-                           skip_corrupt=own.skip_corrupt)  # fmt: skip
+
+def check_place(folder: Path) -> None:
+    """Make the folder that something is to be written to, or raise before the work is done.
+
+    Raises:
+        OSError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"out: {folder} cannot be written to ({error}); choose another place") from error
+
+
+def history_if_any(run: Path) -> History | None:
+    """Return what a run did; None where its checkpoint was left behind, as in a copy of its weights."""
+    try:
+        return history_of(run)
+    except FileNotFoundError:
+        return None
 
 
 def beside(name: str, opened: Opened, judges: Path | None) -> Explainer:

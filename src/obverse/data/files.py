@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -80,7 +81,8 @@ def _archive(folder: str, name: str, digest: str, data_dir: str | Path | None, a
             continue
         content = _content(packed, True)
         if content is not None and hashlib.sha256(content).hexdigest() == digest:
-            _keep(cache_folder() / folder / name, packed)
+            with contextlib.suppress(OSError):  # a cache that cannot be written to: what was fetched is at hand
+                _keep(cache_folder() / folder / name, packed)
             return content
         problems.append(f"{address}: another content than expected")
     raise FileNotFoundError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -54,13 +55,16 @@ def folder(path: str | Path) -> Catalogue:
 
 
 def _natural(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdecimal() else (2**62, name)
+    return (int(name) if name.isdecimal() else 2**62, name)
 
 
 def _tree(place: Path) -> Iterable[Record]:
     images = place / "images" if (place / "images").is_dir() else place
     masks = place / "masks"
     folders = _folders(images, leave_out=masks)
+    if inside := [one for one in folders if {kind.name for kind in _folders(one, leave_out=masks)} == {"images", "masks"}]:
+        raise ValueError(f"spec: expected class folders in {inside[0]}, got images and masks; put the splits within them, "
+                         f"{place / 'images' / inside[0].name / 'CLASS'} and {masks / inside[0].name / 'CLASS'}")  # fmt: skip
     if folders and all(child.name.lower() in _SPLITS for child in folders):
         _check_folders(masks, {child.name for child in folders})
         for child in folders:
@@ -94,15 +98,27 @@ def _class(kind: Path, masks: Path, split: str | None) -> Iterable[Record]:
         raise ValueError(f"spec: expected images ({', '.join(SUFFIXES)}) in {kind}, got none; add some or remove the "
                          "folder")  # fmt: skip
     mask_of = {file.stem: file for file in _images(masks)} if masks.is_dir() else {}
+    if masks.is_dir() and (other := _no_images(masks)):
+        raise ValueError(f"mask: expected images ({', '.join(SUFFIXES)}) in {masks}, got {other[0].name}; convert it, or remove "
+                         "it")  # fmt: skip
     if lost := sorted(set(mask_of) - {file.stem for file in files}):
         raise ValueError(f"mask: expected masks named like the images in {kind}, got {mask_of[lost[0]].name} in {masks}; rename "
                          "it, or remove it")  # fmt: skip
+    if left_out := _no_images(kind):
+        warnings.warn(f"{kind}: left out what is no image ({', '.join(SUFFIXES)}), {len(left_out)} files or folders, e.g. "
+                      f"{left_out[0].name}", stacklevel=2)  # fmt: skip
     for file in files:
         yield Record(path=file, label=kind.name, mask=mask_of.get(file.stem), split=split)
 
 
 def _images(place: Path) -> list[Path]:
     return sorted(file for file in place.iterdir() if file.suffix.lower() in SUFFIXES and file.name[0] != ".")
+
+
+def _no_images(place: Path) -> list[Path]:
+    """Return what lies there besides images: other files and folders, but hidden ones and what Windows leaves everywhere."""
+    files = (file for file in place.iterdir() if file.name[0] != "." and file.name.lower() not in ("thumbs.db", "desktop.ini"))
+    return sorted(file for file in files if file.suffix.lower() not in SUFFIXES)
 
 
 def _check_masks(records: Iterable[Record]) -> None:
@@ -123,6 +139,10 @@ def _table(file: Path) -> tuple[list[Record], tuple[str, ...]]:
             columns = tuple(reader.fieldnames or ())
         except UnicodeDecodeError as error:
             raise ValueError(f"{file}: expected UTF-8, got {error}; save it as CSV UTF-8") from error
+        except csv.Error as error:
+            raise ValueError(f"{file}: expected a CSV file, got {error} in the first line; mend it") from error
+        if twice := [name for name in columns if columns.count(name) > 1]:
+            raise ValueError(f"{file}: expected columns of different names, got {twice[0]!r} twice; rename or remove one")
         if missing := [name for name in ("path", "label") if name not in columns]:
             raise ValueError(f"{file}: expected the columns path and label, {' and '.join(missing)} not among "
                              f"{', '.join(columns) or 'none'}; name the columns in the first line, or remove the file to use "

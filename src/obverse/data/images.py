@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +85,8 @@ def read_image(path: Path, height: int, width: int, *, colour: bool, deep: bool)
 def read_mask(path: Path, header: Header, image_path: Path, height: int, width: int) -> npt.NDArray[np.uint8]:
     """Return a mask file as (1, height, width) of 0 and 1, in the images' geometry.
 
-    Inside is where a pixel is not 0; in JPEG files, whose zeros are not exact, where it is above 127. After resizing
+    Inside is where a pixel is not black (with transparency that varies: not transparent); in JPEG files, whose black is not
+    exact, where it is above 127. After resizing
     it is where at least half of a pixel's area was inside or, if no pixel has as much, where most was: a small
     region never vanishes as a whole. An image's EXIF orientation is not applied to its mask, only the mask's own.
 
@@ -99,12 +101,24 @@ def read_mask(path: Path, header: Header, image_path: Path, height: int, width: 
                 f"{path}: expected a mask of {header.width} x {header.height} pixels like its image {image_path}, got "
                 f"{mask.width} x {mask.height}; draw the mask on the image's own grid"
             )
-        values = np.asarray(mask if mask.mode in (*_DEEP, "P", "L", "1") else mask.convert("L"))
+        values = _levels(mask)
         lossy = opened.format == "JPEG"
     inside = Image.fromarray((values > (127 if lossy else 0)).astype(np.float32))
     share = np.asarray(inside.resize((width, height), Image.Resampling.BOX))
     least = min(0.5, float(share.max())) - 1e-6
     return ((share > 0) & (share >= least)).astype(np.uint8)[None]
+
+
+def _levels(mask: Image.Image) -> npt.NDArray[Any]:
+    """Return (height, width) levels of a mask, 0 outside: of palettes and colours the brightest channel, or the alpha."""
+    if mask.mode in (*_DEEP, "L", "1"):
+        return np.asarray(mask)
+    if mask.has_transparency_data:
+        alpha: npt.NDArray[Any] = np.asarray(mask.convert("RGBA"))[..., 3]
+        if alpha.min() < alpha.max():
+            return alpha
+    brightest: npt.NDArray[Any] = np.asarray(mask.convert("RGB")).max(-1)
+    return brightest
 
 
 def read_thumbnail(path: Path) -> npt.NDArray[np.float32]:

@@ -70,8 +70,9 @@ def open_catalogue(catalogue: Catalogue, *, split: str, size: int | None, skip_c
     notes = [*catalogue.notes, *drawn]
     rows = (part == SPLITS.index(split)).nonzero().flatten().tolist()
     if not rows:
-        raise ValueError(f"split: expected images in {split}, {catalogue.name} has none there; add some, or leave "
-                         "out all splits so that they are drawn")  # fmt: skip
+        given = any(record.split is not None for record in catalogue.records)
+        remedy = "some, or leave out all splits" if given else "images, there are too few for three splits"
+        raise ValueError(f"split: expected images in {split}, {catalogue.name} has none there; add {remedy}")
     reader = _reader(catalogue, size, skip_corrupt)
     if any(header and (header.height, header.width) != reader.shape[1:] for header in reader.headers):
         notes.append(f"resized to {reader.shape[1]} x {reader.shape[2]} pixels: {RULE}")

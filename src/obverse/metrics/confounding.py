@@ -12,7 +12,7 @@ from torch import Tensor
 
 from obverse.classifier import Classifier
 from obverse.data.base import Sample
-from obverse.explanation import Explanation
+from obverse.explanation import Explanation, NotApplicable
 from obverse.metrics.base import Better, Context, SetMetric, needed
 from obverse.metrics.validity import made
 
@@ -23,9 +23,15 @@ MOST_GROUPS = 8
 
 @dataclass(frozen=True)
 class Confounding(SetMetric):
-    """Share of attributes that flip with the explanation, beyond those that flip in mere reconstruction."""
+    """Share of attributes that flip with the explanation, beyond those that flip in mere reconstruction.
+
+    Args:
+        judge: of the attributes.
+        explained: classes of the classifier under explanation; an attribute of that name is what was asked to flip.
+    """
 
     judge: Classifier | None = field(default=None, repr=False)
+    explained: tuple[str, ...] = ()
 
     name: ClassVar[str] = "confounding"
     title: ClassVar[str] = "attributes that flip"
@@ -33,7 +39,7 @@ class Confounding(SetMetric):
     better: ClassVar[Better] = "lower"
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     formula: ClassVar[str] = (
-        "mean over attributes a and images of [a(x') != a(x)] - [a(x_s) != a(x)], a by its classifier"
+        "mean over attributes a that are no class, and images, of [a(x') != a(x)] - [a(x_s) != a(x)], a by its classifier"
     )
     source: ClassVar[str] = "EPE section 4.4 (confounding metric; its class-discrimination matrix is the table beside)"
     needs: ClassVar[frozenset[str]] = frozenset({"counterfactual", "attribute_classifier"})
@@ -45,8 +51,8 @@ class Confounding(SetMetric):
     )
 
     def prepare(self, context: Context) -> Self:
-        """Take the attribute classifier."""
-        return dataclasses.replace(self, judge=context.attribute_classifier)
+        """Take the attribute classifier, and what is explained."""
+        return dataclasses.replace(self, judge=context.attribute_classifier, explained=context.classifier.classes)
 
     def attributes(self, image: Tensor) -> Tensor:
         """Return (N, A) 0 or 1, what the attribute classifier says.
@@ -72,9 +78,18 @@ class Confounding(SetMetric):
         return torch.cat([before.float(), flipped.float(), noise.float()], 1)
 
     def compute(self, features: Tensor, source: Tensor, target: Tensor) -> float:
-        """Return the mean over all attributes."""
+        """Return the mean over all attributes that are no class.
+
+        Raises:
+            NotApplicable: all are.
+        """
+        names = needed(self.judge, "attribute_classifier").classes
+        others = [k for k, name in enumerate(names) if name not in self.explained]
+        if not others:
+            raise NotApplicable(f"attribute_classifier: it knows only {', '.join(names)}, which is asked to flip; pass one of "
+                                "what should stay")  # fmt: skip
         _, flipped, noise = features.chunk(3, 1)
-        return float((flipped - noise).double().mean())
+        return float((flipped - noise)[:, others].double().mean())
 
     def beside(self, features: Tensor, source: Tensor, target: Tensor) -> Mapping[str, float]:
         """Return the share of each attribute, and of the images that have it and lack it."""

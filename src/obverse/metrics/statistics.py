@@ -83,10 +83,17 @@ def interval_of(
     return low + shift, high + shift
 
 
+LEAST_ALIKE = 6
+"""Pairs of which all lie on one side with a probability below 5 % if both sides were as likely: 2 / 2^6."""
+
+
 def paired_interval(
     first: Tensor, second: Tensor, group: Tensor | None = None, *, seed: int = 0, resamples: int = 1000
 ) -> tuple[float, tuple[float, float] | None]:
     """Return the mean of first - second over the same images, and its 95 % bootstrap interval.
+
+    Where all pairs differ by the same amount there is nothing to resample: none of fewer than six images or groups (a sign test
+    could not tell such a difference from chance), else the amount itself.
 
     Args:
         first, second: (N,) figures of the same images.
@@ -99,8 +106,8 @@ def paired_interval(
         raise ValueError(f"second: expected shape {tuple(first.shape)} like first, got {tuple(second.shape)}; "
                          "compare explainers on the same images")  # fmt: skip
     gap = first.double() - second.double()
-    if bool((gap == gap[0]).all()):  # every pair differs by the same amount: nothing to resample
-        several = len(gap if group is None else group.unique()) > 1
+    if bool(((gap - gap[0]).abs() <= 1e-9).all()):  # every pair differs by the same amount: nothing to resample
+        several = len(gap if group is None else group.unique()) >= LEAST_ALIKE
         return float(gap[0]), (float(gap[0]), float(gap[0])) if several else None
     return float(gap.mean()), interval(gap, group, seed=seed, resamples=resamples)
 

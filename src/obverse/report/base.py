@@ -8,6 +8,7 @@ import dataclasses
 import io
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from obverse.checkpoint import read_json, write_json
+from obverse.metrics import METRICS, metric
 from obverse.metrics.base import Better
 from obverse.report.examples import Examples
 
@@ -119,7 +121,8 @@ class Report:
             if name in (row.metric, row.label) and row.direction == direction:
                 return row
         reasons = {**self.skipped, **self.failures}
-        why = next((f"{k}: {v}" for k, v in reasons.items() if k.startswith(name)), "it was not asked for")
+        known = metric(name).title if name in METRICS else name
+        why = next((f"{k}: {v}" for k, v in reasons.items() if k.startswith((name, known))), "it was not asked for")
         raise KeyError(f"{name} ({direction}): the report has no such row; {why}")
 
     def headline(self, most: int = 5) -> list[Row]:
@@ -133,9 +136,9 @@ class Report:
     def reasons(self) -> dict[str, list[str]]:
         """Return why something was skipped, with what was; a metric of which nothing was computed is named once."""
         found: dict[str, dict[str, None]] = {}
-        computed = {row.label for row in self.rows}
+        computed = {_stem(row.label) for row in self.rows}
         for name, why in self.skipped.items():
-            whole = name.partition(",")[0]
+            whole = _stem(name)
             found.setdefault(why, {})[name if whole in computed else whole] = None
         return {why: list(names) for why, names in found.items()}
 
@@ -223,6 +226,11 @@ class Report:
             from obverse.report.html import render  # templates and pictures only where wanted
 
             path.write_text(render(self), encoding="utf-8")
+
+
+def _stem(label: str) -> str:
+    """Return a label up to its first comma that is not within brackets."""
+    return re.split(r",\s(?![^\[]*\])", label)[0]
 
 
 def check_ending(path: str | Path) -> Path:

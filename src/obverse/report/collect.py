@@ -62,6 +62,9 @@ class Run:
     """
 
     def __init__(self, context: Context, metrics: list[Metric], examples: Examples) -> None:
+        labels = [metric.label for metric in metrics]
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(f"metrics: expected figures of different names, got {twice[0]!r} twice; evaluate one of them alone")
         self.context, self.metrics, self.examples = context, metrics, examples
         self.skipped: dict[str, str] = {}
         self.failures: dict[str, str] = {}
@@ -84,8 +87,8 @@ class Run:
     # ------------------------------------------------------------------ the three passes
 
     def probe(self) -> None:
-        """Let the metrics that call the explainer themselves do so; first, so that the first explanation is one."""
-        for metric in [m for m in self.metrics if isinstance(m, Probe)]:
+        """Let the metrics that call the explainer themselves do so; the clock first, so that the first explanation is one."""
+        for metric in sorted((m for m in self.metrics if isinstance(m, Probe)), key=lambda m: m.name != "seconds"):
             if self._lacks(metric, None):
                 continue
             found = self._try(metric, "probes", partial(self._probe, metric))

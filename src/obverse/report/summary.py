@@ -83,6 +83,9 @@ class Answers:
             same = metric.resampled(part, source, target)
             bounds = interval_of(lambda rows: same.compute(part[rows], source[rows], target[rows]), len(part), group,
                                  seed=self.seed, resamples=metric.resamples)  # fmt: skip
+            if bounds is not None and bounds[0] == bounds[1]:  # every draw gave the same: that tells nothing of others
+                whole = metric.range == (0.0, 1.0) and value in (0.0, 1.0)
+                bounds = interval(torch.full((len(part),), value), group, share=True) if whole else None
         low, high = (
             (None, None) if bounds is None else (max(bounds[0], metric.range[0]), min(bounds[1], metric.range[1]))
         )
