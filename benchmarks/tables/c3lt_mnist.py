@@ -52,6 +52,7 @@ def rows(kappa: float, epsilon: float) -> dict[str, Row]:
         "C3LT": c3lt({}),
         "C3LT, the images of xGEM": dataclasses.replace(c3lt({}), test_count=128),
         "C3LT, the model's picture": dataclasses.replace(c3lt({}), after={"own_pixels": 0.0}),
+        "C3LT, population 20": c3lt({"population": 20.0}),
         "C3LT, no population": dataclasses.replace(c3lt(ALONE), steps=2500, batch_size=256),
         "C3LT, closer, 10 minutes": short(CLOSER),
         "C3LT, freer, 10 minutes": short(FREER),
@@ -123,6 +124,7 @@ COMMON = (
 )
 NOTES = (
     *COMMON,
+    "Population 20 instead of 50: fewer changes, for less of the other class's look.",
     "C3LT's weights, its class term, its population and own pixels are ours; rows with the published ones and from samples "
     "alone are declared for every pair, and measured where they stand.",
     "Closer: proximity 40 and no population; freer: proximity 5. Closer, freer and 10 minutes are 1200 steps, or as many as "
