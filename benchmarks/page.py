@@ -111,6 +111,9 @@ SECTIONS = (
             columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED), picture="sheet-c3lt-more.png"),
     Section(title="Digits 4 and 9: C3LT's terms added one by one", tables=("c3lt-ablation-49",),
             columns=(*SEARCHED, *REBUILT, *REALISM)),
+    Section(title="Digits 4 and 9: CycleGAN, which asks no classifier", tables=("c3lt-cyclegan-49",), columns=(
+        *SEARCHED, *REALISM, *columns(("FD, classifier features", "Frechet distance, classifier features")), *SPEED),
+        picture="sheet-c3lt-cyclegan-49.png"),
     Section(title="A classifier that never saw a 9: C3LT", tables=("c3lt-rigged",), columns=(
         *SEARCHED, *REBUILT, *columns(("FD", "Frechet distance, embedding"), ("kernel distance", "kernel distance, embedding")))),
     Section(title="Digits 3 and 8: the knob of Progressive Exaggeration", tables=("knob-digits",),

@@ -66,6 +66,18 @@ def test_the_first_explanation_is_timed():
     assert labels.index("repeated answers: correlation of maps") < labels.index("seconds, first explanation")  # where they stand
 
 
+def test_time_is_taken_in_the_precision_that_is_evaluated():
+    class Watched(Negative):
+        seen = ()
+
+        def answer(self, query):
+            Watched.seen = (*Watched.seen, torch.is_autocast_enabled("cpu"))
+            return super().answer(query)
+
+    evaluate(Watched(corner_classifier()), corner_data(), metrics=("seconds", "peak_memory"), precision="bf16")
+    assert len(Watched.seen) > 3 and all(Watched.seen)
+
+
 def test_two_figures_of_one_name():
     with pytest.raises(ValueError, match=r"metrics: expected figures of different names, got 'L1 on \[0, 1\]' twice"):
         evaluate(Negative(corner_classifier()), corner_data(), metrics=("l1", "l1"))

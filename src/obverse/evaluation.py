@@ -84,6 +84,7 @@ def evaluate(
         second_classifier=second_classifier, attribute_classifier=attribute_classifier, recogniser=recogniser,
         judges=None if judges is None else Path(judges), inception=None if inception is None else Path(inception),
         target=target, seed=seed, batch_size=batch_size or (min(16, fitting(data)) if explainer.many_answers else fitting(data)),
+        precision=precision,
     )  # fmt: skip
     if len(data) == 0:
         raise ValueError("data: expected at least one image, got none; check the split or the filter")

@@ -41,6 +41,13 @@ def test_frechet_on_the_classifiers_features_is_that_of_the_two_sets(tmp_path):
         assert row.beside["real to real, other class"] > 2 * row.value
 
 
+def test_answers_of_a_class_with_too_few_are_left_out_and_counted():
+    rows = [*range(0, 120, 2), *range(1, 21, 2)]  # corner_data alternates: 60 of one class, 10 of the other
+    few, reference = corner_data(120).subset(rows), corner_data(200, seed=9)
+    both = evaluate(Nothing(corner_classifier()), few, reference=reference, metrics=[FrechetDistance()]).row("frechet")
+    assert both.beside["answers left out, too few of their class"] == 10
+
+
 def test_the_answer_that_changes_nothing_is_as_far_as_the_classes_are(tmp_path):
     data = corner_data(120)
     report = evaluate(

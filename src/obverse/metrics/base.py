@@ -14,7 +14,7 @@ from torch import Tensor
 
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
-from obverse.explainer import Explainer, Target
+from obverse.explainer import Explainer, Precision, Target
 from obverse.explanation import Explanation, NotApplicable
 from obverse.generative import GenerativeModel
 
@@ -68,6 +68,7 @@ class Context:
         target: what every image is explained towards; None is the other class, or the runner-up.
         seed: of every random choice.
         batch_size: images at a time.
+        precision: of the method's networks.
         shared: what was computed once, by name.
     """
 
@@ -83,6 +84,7 @@ class Context:
     target: Target = None
     seed: int = 0
     batch_size: int = 256
+    precision: Precision = "float32"
     shared: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import statistics
 import sys
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from obverse.classifier import Classifier
 from obverse.data.base import Dataset
 from obverse.explainer import Explainer, Precision
 from obverse.memory import give_back
-from obverse.metrics.base import Better, Measured, Probe
+from obverse.metrics.base import Better, Context, Measured, Probe
 
 QUESTION = "What does it cost?"
 
@@ -30,10 +31,12 @@ class Seconds(Probe):
     Args:
         batch_size: images at a time, at most.
         budget: seconds the measurement may take; slow methods are measured on smaller batches.
+        precision: of the method's networks.
     """
 
     batch_size: int = 256
     budget: float = 20.0
+    precision: Precision = "float32"
 
     name: ClassVar[str] = "seconds"
     title: ClassVar[str] = "seconds per explanation"
@@ -49,20 +52,24 @@ class Seconds(Probe):
         "the time budget: their size is in the note."
     )
 
+    def prepare(self, context: Context) -> Self:
+        """Take the precision."""
+        return dataclasses.replace(self, precision=context.precision)
+
     def __call__(self, explainer: Explainer, data: Dataset, classifier: Classifier) -> tuple[Measured, ...]:
         """Return the seconds of the first explanation, of one more of the same image, and per image in batches."""
         image = _asked(explainer, data[slice(0, min(self.batch_size, len(data)))].image.to(classifier.device))
         began = time.perf_counter()
-        first = timed(explainer, image[:1])
-        again = timed(explainer, image[:1])
+        first = timed(explainer, image[:1], self.precision)
+        again = timed(explainer, image[:1], self.precision)
         size = len(image)
         while size > 1 and again * size > self.budget:
             size //= 2
         if size > 1:
-            timed(explainer, image[:size])  # batches of a new size are slow once
+            timed(explainer, image[:size], self.precision)  # batches of a new size are slow once
         times = [again] if size == 1 and again > self.budget / 4 else []
         while len(times) < 5 and (not times or time.perf_counter() - began < self.budget / 2):
-            times.append(timed(explainer, image[:size]))
+            times.append(timed(explainer, image[:size], self.precision))
         each = statistics.median(times) / size
         return (
             Measured(label="seconds, first explanation", value=first, n=1, unit="s", better="lower"),
@@ -107,9 +114,11 @@ class PeakMemory(Probe):
 
     Args:
         batch_size: images at a time, at most.
+        precision: of the method's networks.
     """
 
     batch_size: int = 16
+    precision: Precision = "float32"
 
     name: ClassVar[str] = "peak_memory"
     title: ClassVar[str] = "peak memory"
@@ -124,17 +133,21 @@ class PeakMemory(Probe):
         "for the batch; elsewhere it is the peak since the process started."
     )
 
+    def prepare(self, context: Context) -> Self:
+        """Take the precision."""
+        return dataclasses.replace(self, precision=context.precision)
+
     def __call__(self, explainer: Explainer, data: Dataset, classifier: Classifier) -> tuple[Measured, ...]:
         """Return the peak in MiB."""
         device, count = classifier.device, min(self.batch_size, len(data))
         image = data[slice(0, count)].image.to(device)
         if device.type != "cuda":
-            peak = _peak_of(lambda: explainer.explain(image))
+            peak = _peak_of(lambda: explainer.explain(image, precision=self.precision))
             note = "of the whole process so far" if peak is None else f"of the whole process, during a batch of {count}"
             value = process_peak() if peak is None else peak
             return (Measured(label="peak memory", value=value, n=1, unit="MiB", better="lower", note=note),)
         torch.cuda.reset_peak_memory_stats(device)
-        explainer.explain(image)
+        explainer.explain(image, precision=self.precision)
         peak = torch.cuda.max_memory_allocated(device) / 2**20
         return (Measured(label="peak memory", value=peak, n=count, unit="MiB", better="lower",
                          note=f"on {device}, batches of {count}"),)  # fmt: skip

@@ -204,9 +204,12 @@ class _Distance(SetMetric):
         """Return the distance of two sets of features."""
 
     def beside(self, features: Tensor, source: Tensor, target: Tensor) -> Mapping[str, float]:
-        """Return the floor between disjoint real images, as many as answers on one side, and between real classes."""
-        known, floors = self.learned(), []
-        for made, others in self.sets(features, source, target):
+        """Return the floor between disjoint real images, as many as answers on one side, and between real classes.
+
+        Where classes have too few answers or real images for a distance, how many answers are left out for it stands there too.
+        """
+        known, floors, sets = self.learned(), [], self.sets(features, source, target)
+        for made, others in sets:
             order = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))
             count = min(len(made), len(others) // 2)
             floors.append((len(made), self.distance(others[order[:count]], others[order[count:]])))
@@ -217,6 +220,8 @@ class _Distance(SetMetric):
             ends = [known.of(torch.tensor([k]), self.sure) for k in (a, b)]
             if min(map(len, ends)) >= self.least:
                 found["real to real, other class"] = self.distance(*ends)
+        if left := len(features) - sum(len(made) for made, _ in sets):
+            found["answers left out, too few of their class"] = left
         return found
 
     def note(self) -> str:
