@@ -251,6 +251,10 @@ class Run:
         if sample.label is None or names == known:
             return sample
         if not set(names) <= set(known):
+            self.skipped["what needs labels"] = (
+                f"the data's classes ({', '.join(names)}) are not the classifier's ({', '.join(known)}); open the data with "
+                "obverse.data.view_labels or match_labels"
+            )
             return dataclasses.replace(sample, label=None)
         table = torch.tensor([known.index(name) for name in names], device=sample.label.device)
         return dataclasses.replace(sample, label=table[sample.label])
