@@ -153,7 +153,7 @@ class Known:
     """Autoencoders whose answers are known."""
 
     def __init__(self, answers):
-        self.answers = answers
+        self.answers, self.counts = answers, None
 
     def reconstruct(self, image, name):
         return self.answers[name].expand_as(image)
@@ -173,6 +173,20 @@ def test_im1_and_im2_by_hand():
     assert float(IM2(judges=known)(dark, sample, corner_classifier())) < 1e9  # finite for a black image
     with pytest.raises(NotApplicable, match="judges: pass judges="):
         IM1()(answer, sample, corner_classifier())
+
+
+def test_a_class_that_was_hardly_seen_is_not_judged(tmp_path):
+    about = context(tmp_path)
+    made = judge(Autoencoders, about, QUICK)
+    assert made.counts.tolist() == [100, 100]
+    again = judge(Autoencoders, context(tmp_path), QUICK)
+    assert again is not made and again.counts.tolist() == [100, 100]  # kept beside the weights
+    answer, sample = about.explainer.explain(about.data[:].image), about.data[:]
+    assert bool(IM1(judges=made).applies(answer, sample).all())
+    made.counts = torch.tensor([100, 49])
+    assert not bool(IM1(judges=made).applies(answer, sample).any())
+    made.counts = None  # of before they were counted
+    assert bool(IM2(judges=made).applies(answer, sample).all())
 
 
 def test_real_images_are_judged_as_of_their_own_class():

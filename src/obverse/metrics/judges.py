@@ -130,6 +130,7 @@ class _Judge(Trainable):
     def __init__(self, classifier: Classifier, settings: JudgeSettings, seed: int) -> None:
         self.classifier, self.settings, self.seed = classifier, settings, seed
         self._decided: tuple[Dataset, Tensor] | None = None
+        self.counts: Tensor | None = None  # reference images decided as each class, where that is known
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.networks = nn.ModuleDict(self.build()).to(classifier.device)
@@ -262,10 +263,14 @@ def judge(make: Callable[[Classifier, JudgeSettings, int], J], context: Context,
         folder = standing(judges / name)
         if folder.exists() and read_json(folder / "judge.json") == what:
             made.networks.load_state_dict(load_tensors(folder / "networks.safetensors"))
+            if (folder / "decisions.json").exists():
+                made.counts = torch.tensor(read_json(folder / "decisions.json")["images"])
         else:
             fit(made, reference, steps=settings.steps, batch_size=whole(made, reference), validate_every=settings.steps,
                 seed=context.seed)  # fmt: skip
-            save_folder(folder, {"networks": dict(made.networks.state_dict())}, {"judge": what})
+            made.counts = torch.bincount(made.groups(reference), minlength=len(context.classifier.classes))
+            save_folder(folder, {"networks": dict(made.networks.state_dict())},
+                        {"judge": what, "decisions": {"images": made.counts.tolist()}})  # fmt: skip
         made.networks.eval().requires_grad_(False)
         context.shared[name] = made
     found: J = context.shared[name]

@@ -18,6 +18,8 @@ from obverse.metrics.realism import QUESTION
 from obverse.metrics.validity import made
 
 EPSILON = 1e-8
+LEAST_IMAGES = 50
+"""Reference images decided as a class, for its autoencoder to count."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,15 @@ class _Manifold(ImageMetric):
         """Take or train the autoencoders."""
         return dataclasses.replace(self, judges=judge(Autoencoders, context, self.settings))
 
+    def applies(self, explanation: Explanation, sample: Sample) -> Tensor:
+        """Return the rows whose two classes had images enough for an autoencoder; one that saw none knows nothing."""
+        _, own, other = self.judged(explanation)
+        counts = None if self.judges is None else self.judges.counts
+        if counts is None:
+            return super().applies(explanation, sample)
+        enough = counts.to(own.device) >= LEAST_IMAGES
+        return enough[own] & enough[other]
+
     def by_class(self, image: Tensor, which: Tensor) -> Tensor:
         """Return (N, C, H, W), each image as the autoencoder of its class in `which` has it.
 
@@ -87,7 +98,7 @@ class IM1(_Manifold):
     about: ClassVar[str] = (
         "Below 1 where the counterfactual is more like the target class than like the source. Depends on the "
         "autoencoders, whose shape no paper gives: compare under the same ones only. Classes are decisions of the "
-        "classifier on the reference."
+        "classifier on the reference; answers between classes with fewer than 50 images there have no figure."
     )
 
     def __call__(self, explanation: Explanation, sample: Sample, classifier: Classifier) -> Tensor:
