@@ -189,6 +189,19 @@ def test_a_class_that_was_hardly_seen_is_not_judged(tmp_path):
     assert bool(IM2(judges=made).applies(answer, sample).all())
 
 
+def test_a_decision_that_is_hardly_ever_made_does_not_fill_the_batches():
+    class Often:
+        classes = ("a", "b", "c")
+        device = torch.device("cpu")
+        image_shape = (1, 12, 12)
+
+        def posteriors(self, data):
+            return torch.eye(3)[torch.tensor([0] * 150 + [1] * 148 + [2] * 2)]
+
+    groups = Autoencoders(Often(), QUICK, 0).groups(corner_data(300))
+    assert groups.unique(return_counts=True)[0].tolist() == [-1, 0, 1] and int((groups == -1).sum()) == 2
+
+
 def test_real_images_are_judged_as_of_their_own_class():
     image = torch.tensor([[[[0.6, 0.8]]]])
     answer, sample = explanation_of(image, None), Sample(image=image)  # decided 0

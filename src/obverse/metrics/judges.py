@@ -153,9 +153,14 @@ class _Judge(Trainable):
         return 1.0 if step.index < step.total // 2 else 0.1 ** (2 * step.index / step.total - 1)
 
     def groups(self, data: Dataset) -> Tensor:
-        """Return the classifier's decisions, which are asked for once."""
+        """Return the classifier's decisions, which are asked for once; -1 for those of fewer than 1 in 100 images.
+
+        Batches hold equally many of each: a decision made for a few images would weigh as much as one made for thousands.
+        """
         if self._decided is None or self._decided[0] is not data:
-            self._decided = data, self.classifier.posteriors(data).argmax(1)
+            decided = self.classifier.posteriors(data).argmax(1)
+            rare = 100 * torch.bincount(decided, minlength=len(self.classifier.classes)) < len(decided)
+            self._decided = data, torch.where(rare[decided], -1, decided)
         return self._decided[1]
 
     def describe(self) -> dict[str, Any]:
@@ -268,7 +273,8 @@ def judge(make: Callable[[Classifier, JudgeSettings, int], J], context: Context,
         else:
             fit(made, reference, steps=settings.steps, batch_size=whole(made, reference), validate_every=settings.steps,
                 seed=context.seed)  # fmt: skip
-            made.counts = torch.bincount(made.groups(reference), minlength=len(context.classifier.classes))
+            decided = made.groups(reference)
+            made.counts = torch.bincount(decided[decided >= 0], minlength=len(context.classifier.classes))
             save_folder(folder, {"networks": dict(made.networks.state_dict())},
                         {"judge": what, "decisions": {"images": made.counts.tolist()}})  # fmt: skip
         made.networks.eval().requires_grad_(False)
@@ -285,7 +291,8 @@ def fitted(settings: JudgeSettings, image_shape: tuple[int, int, int]) -> JudgeS
 
 def whole(made: Embedding | Autoencoders, reference: Dataset) -> int:
     """Return the batch size, or a little less where that many images are not equally many of each group."""
-    count = len(made.groups(reference).unique())
+    decided = made.groups(reference)
+    count = len(decided[decided >= 0].unique())
     return max(count, made.settings.batch_size // count * count)
 
 
