@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from obverse.app.state import BUNDLED, SCORED
+from obverse.checkpoint import beside
 from obverse.commands.runs import JudgeOptions
 from obverse.evaluation import evaluate
 from obverse.training import history_of
@@ -35,7 +36,7 @@ def bundle(run: Path, out: Path = BUNDLED) -> None:
         raise ValueError(
             f"run: expected at most {MOST_WEIGHTS} bytes of weights, {run} has {size}; train a smaller one"
         )
-    new, old = out.with_name(out.name + ".new"), out.with_name(out.name + ".old")
+    new, old = beside(out)
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:

@@ -302,11 +302,11 @@ def test_training_ends_with_the_limit_where_searches_start_from_noise(tmp_path):
     fit(explainer, bright_data(16), validation=data, steps=2, batch_size=8, progress=False, run_dir=tmp_path / "run")
     again = MedXGAN.load(tmp_path / "run", explainer.classifier)
     limit = again.networks["known"].limit
-    assert torch.isfinite(limit) and float(limit) == pytest.approx(make_calibrated(again, data), rel=1e-4)
+    assert torch.isfinite(limit) and float(limit) == pytest.approx(limit_by_hand(again, data), rel=1e-4)
     assert again.explain(IMAGES).represented is not None
 
 
-def make_calibrated(explainer, data) -> float:
+def limit_by_hand(explainer, data) -> float:
     rows = torch.linspace(0, len(data) - 1, 32).long()
     return float(explainer.invert(data[rows].image).residual.quantile(0.9))
 

@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -8,7 +6,7 @@ from obverse.evaluation import evaluate
 from obverse.explanation import NotApplicable
 from obverse.metrics.base import Context
 from obverse.metrics.distances import frechet
-from obverse.metrics.judges import Autoencoders, Embedding, JudgeSettings, fitted, judge, whole
+from obverse.metrics.judges import Autoencoders, Embedding, JudgeSettings, fitted, judge
 from obverse.metrics.manifold import IM1, IM2
 from obverse.metrics.realism import FrechetDistance, JensenShannon, KernelDistance
 from obverse.training import fit
@@ -175,6 +173,11 @@ def test_im1_and_im2_by_hand():
         IM1()(answer, sample, corner_classifier())
 
 
+def test_a_judge_is_shown_one_of_each_decision_at_least(tmp_path):
+    few = JudgeSettings(latent=4, width=4, steps=2, batch_size=1)
+    assert judge(Autoencoders, context(tmp_path), few).counts.tolist() == [100, 100]
+
+
 def test_a_class_that_was_hardly_seen_is_not_judged(tmp_path):
     about = context(tmp_path)
     made = judge(Autoencoders, about, QUICK)
@@ -237,13 +240,6 @@ def test_inception_is_asked_for_by_its_weights(tmp_path, monkeypatch):
 def test_judges_of_larger_images_see_fewer_at_a_time(side, batch):
     assert fitted(JudgeSettings(), (1, side, side)).batch_size == batch
     assert fitted(JudgeSettings(batch_size=8), (3, side, side)).batch_size == 8
-
-
-def test_a_judge_is_trained_on_equally_many_of_each_decision():
-    def of(*groups):
-        return SimpleNamespace(groups=lambda _: torch.tensor(groups), settings=JudgeSettings(batch_size=32))
-
-    assert [whole(of(*groups), None) for groups in ((0, 0), (0, 1), (0, 2, 5, 5), tuple(range(40)))] == [32, 32, 30, 40]
 
 
 def test_draws_of_few_answers_keep_the_figure_and_its_classes(tmp_path):

@@ -97,9 +97,6 @@ def invert(
         names = [classifier.classes[k] for k in classifier.decide(image).tolist()]
         target = torch.tensor([model.index(name) for name in names], device=image.device)
     count = len(image)
-    if target is not None and tuple(target.shape) != (count,):
-        raise ValueError(f"target: expected ({count},) indices, one an image, got {tuple(target.shape)}; leave it out for what "
-                         "the classifier decides")  # fmt: skip
     with torch.no_grad():
         known = [model.encode(image)] if model.has_encoder and start != "prior" else []
         drawn = [_noise(model, target, count, seed * 1_000_003 + k) for k in range(len(known), restarts)]
@@ -188,6 +185,9 @@ class _View:
 
 def _noise(model: GenerativeModel, target: Tensor | None, count: int, seed: int) -> Tensor:
     """One draw, the same for every image, so that an answer does not depend on its batch mates."""
+    if target is not None and tuple(target.shape) != (count,):
+        raise ValueError(f"target: expected ({count},) indices, one an image, got {tuple(target.shape)}; leave it out for what "
+                         "the classifier decides")  # fmt: skip
     normal = torch.randn(1, model.normal_size, generator=torch.Generator().manual_seed(seed))
     if model.classes is not None and target is None:
         raise ValueError(

@@ -271,10 +271,10 @@ def judge(make: Callable[[Classifier, JudgeSettings, int], J], context: Context,
             if (folder / "decisions.json").exists():
                 made.counts = torch.tensor(read_json(folder / "decisions.json")["images"])
         else:
-            fit(made, reference, steps=settings.steps, batch_size=whole(made, reference), validate_every=settings.steps,
-                seed=context.seed)  # fmt: skip
             decided = made.groups(reference)
             made.counts = torch.bincount(decided[decided >= 0], minlength=len(context.classifier.classes))
+            size = max(made.settings.batch_size, int((made.counts > 0).sum()))  # one of each at least
+            fit(made, reference, steps=settings.steps, batch_size=size, validate_every=settings.steps, seed=context.seed)
             save_folder(folder, {"networks": dict(made.networks.state_dict())},
                         {"judge": what, "decisions": {"images": made.counts.tolist()}})  # fmt: skip
         made.networks.eval().requires_grad_(False)
@@ -287,13 +287,6 @@ def fitted(settings: JudgeSettings, image_shape: tuple[int, int, int]) -> JudgeS
     """Return the settings with the batch size for images of this size: minutes of training, whatever the size."""
     held = settings.batch_size * 32**2 // (image_shape[1] * image_shape[2])
     return replace(settings, batch_size=min(settings.batch_size, max(16, held)))
-
-
-def whole(made: Embedding | Autoencoders, reference: Dataset) -> int:
-    """Return the batch size, or a little less where that many images are not equally many of each group."""
-    decided = made.groups(reference)
-    count = len(decided[decided >= 0].unique())
-    return max(count, made.settings.batch_size // count * count)
 
 
 def content(data: Dataset) -> dict[str, Any]:
