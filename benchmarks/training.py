@@ -178,7 +178,7 @@ def _fit(job: Trainable, training: Training, train: Dataset, validation: Dataset
     """
     if (history := _finished(training, folder)) is not None:
         _check_as_before(job, folder)
-        job.networks.load_state_dict(load_tensors(standing(folder / "best") / "networks.safetensors"))
+        job.networks.load_state_dict(load_tensors(folder / "best" / "networks.safetensors"))
         job.networks.to(job.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         return history
     return fit(

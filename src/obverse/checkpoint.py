@@ -6,13 +6,15 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def save_folder(
@@ -92,12 +94,15 @@ def standing(folder: Path) -> Path:
 def saved(folder: str | Path) -> tuple[Path, dict[str, Any]]:
     """Return where something trained lies, `folder` itself or the best of a run folder, and its settings.
 
+    The place is its usual one even while it is replaced: `load_tensors` and `read_json` find the file all the same.
+
     Raises:
         FileNotFoundError: nothing there.
         ValueError: settings that are no JSON object.
     """
-    best = standing(Path(folder) / "best")
-    found = best if best.is_dir() else Path(folder)
+    best = Path(folder) / "best"
+    places = (best, beside(best)[1], best)  # of a replacement between two looks the third sees the new one
+    found = best if any(place.is_dir() for place in places) else Path(folder)
     return found, read_json(found / "settings.json")
 
 
@@ -108,9 +113,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         FileNotFoundError: no such file.
         ValueError: not a readable safetensors file.
     """
-    path = _there(path)
     try:
-        return load_file(path)
+        return load(_read(path, Path.read_bytes))
     except SafetensorError as error:
         raise ValueError(f"{path}: expected a safetensors file, got {error}; it is damaged or of another kind") from error
 
@@ -122,9 +126,8 @@ def read_json(path: Path) -> dict[str, Any]:
         FileNotFoundError: no such file.
         ValueError: not a JSON object.
     """
-    path = _there(path)
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(_read(path, Path.read_text))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected JSON, got {error}; it is damaged or of another kind") from error
     if not isinstance(content, dict):
@@ -132,17 +135,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _there(path: Path) -> Path:
-    """Return the path, after a moment if its folder is just being replaced.
+def _read(path: Path, read: Callable[[Path], T]) -> T:
+    """Return what is read of a file; if it goes away meanwhile, its folder is just being replaced, and it is read again.
 
     Raises:
         FileNotFoundError: no such file.
     """
     for _ in range(3):
-        found = standing(path.parent) / path.name
-        if found.exists():
-            return found
-        time.sleep(0.02)
+        try:
+            return read(standing(path.parent) / path.name)
+        except (FileNotFoundError, NotADirectoryError):
+            time.sleep(0.02)
     raise FileNotFoundError(f"{path} is missing; the folder was not written by obverse or is incomplete")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from obverse.batches import Batches, Step
-from obverse.checkpoint import read_json, save_folder, standing
+from obverse.checkpoint import read_json, save_folder
 from obverse.data.base import Dataset, Sample
 from obverse.memory import keep_memory
 from obverse.progress import Progress
@@ -114,7 +114,7 @@ def history_of(run: str | Path) -> History:
     Raises:
         FileNotFoundError: no run there.
     """
-    meta = read_json(standing(Path(run) / "checkpoint") / "state.json")
+    meta = read_json(Path(run) / "checkpoint" / "state.json")
     curve = tuple((int(step), float(score)) for step, score in meta["curve"])
     wanted = read_json(Path(run) / "config.json")["fit"]["steps"]
     stopped_by = "steps" if meta["step"] >= wanted else "max_minutes or a request to stop"

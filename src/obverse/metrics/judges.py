@@ -265,8 +265,8 @@ def judge(make: Callable[[Classifier, JudgeSettings, int], J], context: Context,
     what = {**made.describe(), "networks": built, "data": content(reference)}
     name = f"{made.kind}-{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]}"
     if name not in context.shared:
-        folder = standing(judges / name)
-        if folder.exists() and read_json(folder / "judge.json") == what:
+        folder = judges / name
+        if standing(folder).exists() and read_json(folder / "judge.json") == what:
             made.networks.load_state_dict(load_tensors(folder / "networks.safetensors"))
             if (folder / "decisions.json").exists():
                 made.counts = torch.tensor(read_json(folder / "decisions.json")["images"])
