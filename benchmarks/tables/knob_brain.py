@@ -50,9 +50,9 @@ TABLE = Table(
     metrics=knob_digits.METRICS,
     notes=(
         "Weights of the losses (1, 10, 100, 100), in the paper (1, 1, 100, 100).",
-        *knob_digits.NOTES[1:4],
+        *knob_digits.KNOB,
         "Closeness falls with the number of candidates, of which all rows here have as many.",
-        *knob_digits.NOTES[5:],
+        knob_digits.SECOND,
         "Generator and critic have width 16, so that an hour is enough (released: 64), and three halvings: with four nothing "
         "was left of a head but its outline. No image is drawn more than 10 times as often as in the data (else 50), since "
         "healthy heads are few.",

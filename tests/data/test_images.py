@@ -45,12 +45,24 @@ def test_8_bit_among_deep_ones_and_grey_among_coloured_ones(tmp_path, picture):
     np.testing.assert_allclose(deep, np.stack([values / 255] * 3), atol=1e-7)
 
 
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+def test_a_palette_of_greys_is_no_colour(tmp_path, suffix):
+    values = np.random.default_rng(3).integers(0, 256, (10, 12), np.uint8)
+    image = Image.fromarray(255 - values)
+    image.putpalette([level for k in range(256) for level in (255 - k,) * 3])
+    image.save(tmp_path / f"a.{suffix}")
+    assert image.mode == "P" and read_header(tmp_path / f"a.{suffix}") == Header(10, 12, False, False)
+    assert np.array_equal(read_image(tmp_path / f"a.{suffix}", 10, 12, colour=False, deep=False)[0], values)
+
+
 @pytest.mark.parametrize(("mode", "colour"), [("LA", False), ("RGBA", True), ("P", True), ("1", False)])
 def test_alpha_is_dropped_and_other_modes_converted(tmp_path, mode, colour):
     values = np.random.default_rng(0).integers(0, 256, (10, 12), dtype=np.uint8)
     image = Image.fromarray(values).convert(mode)
     if mode in ("LA", "RGBA"):
         image.putalpha(Image.fromarray(np.zeros((10, 12), np.uint8)))
+    if mode == "P":
+        image.putpalette([part for level in range(256) for part in (level, 0, 255 - level)])
     image.save(tmp_path / "a.png")
     assert read_header(tmp_path / "a.png") == Header(10, 12, colour, False)
     expected = np.asarray(image.convert("RGB" if colour else "L"))

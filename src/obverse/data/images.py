@@ -37,15 +37,21 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Return what is in an image file without decoding it.
+    """Return what is in an image file without decoding it (but for files with a palette: of greys alone it is no colour).
 
     Raises:
         CorruptImageError: not an image, or one of more pixels than Pillow's limit against decompression bombs.
     """
     with _opened(path) as opened:
         image = _upright(opened)
-        colour = image.mode not in _GREY and image.mode not in _DEEP
-        return Header(image.height, image.width, colour, image.mode in _DEEP)
+        return Header(image.height, image.width, _coloured(image), image.mode in _DEEP)
+
+
+def _coloured(image: Image.Image) -> bool:
+    if image.mode == "P":
+        palette = np.asarray(image.getpalette("RGB")).reshape(-1, 3)
+        return bool((palette != palette[:, :1]).any())
+    return image.mode not in _GREY and image.mode not in _DEEP
 
 
 def read_image(path: Path, height: int, width: int, *, colour: bool, deep: bool) -> npt.NDArray[np.generic]:
