@@ -144,6 +144,7 @@ class Shift(LearnedExplainer):
     """Adds a learned vector to the latent."""
 
     name: ClassVar[str] = "shift"
+    from_samples: ClassVar[bool] = True
     model: GenerativeModel = field(kw_only=False)
     other: Classifier | None = field(kw_only=False, default=None)
     rate_: float = 0.1

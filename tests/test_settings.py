@@ -83,6 +83,7 @@ def test_a_type_that_only_a_type_checker_knows_leaves_the_words_unchecked():
 class Adjusted:
     name: ClassVar[str] = "it"
     adjustable: ClassVar[tuple[str, ...]] = ("steps", "share")
+    calibrated: ClassVar[tuple[str, ...]] = ()
 
     steps: int = 3
     share: float = 0.5

@@ -258,6 +258,8 @@ def test_processes_slice_the_noise_of_the_whole_batch(draw):
 
 def test_training_from_samples_alone_needs_no_data():
     class Sampler(Toy):
+        from_samples = True
+
         def train_step(self, batch, step):
             assert len(batch) == 0
             noise = step.normal(torch.empty(step.rows, 1))
@@ -268,6 +270,11 @@ def test_training_from_samples_alone_needs_no_data():
     history = fit(toy, None, steps=3, **QUIET)
     assert history.steps == 3 and history.best_score is None
     assert not torch.equal(before["rarely.weight"], weights(toy)["rarely.weight"])
+
+
+def test_what_needs_images_is_not_trained_without():
+    with pytest.raises(ValueError, match="data: Toy is trained on images, got None; pass a data set"):
+        fit(Toy(), None, steps=1, **QUIET)
 
 
 # ---------------------------------------------------------------------- run folder, resuming

@@ -19,7 +19,7 @@ from obverse.data.base import Dataset, check_images
 from obverse.explanation import Explanation, NotApplicable, as_saved
 from obverse.generative import GenerativeModel
 from obverse.losses import l1_each
-from obverse.probe import WITHOUT_GRADIENT, check_part
+from obverse.probe import WITHOUT_GRADIENT, check_bare, check_part
 from obverse.settings import check_choices, restore, settings_as_json
 from obverse.training import Trainable
 
@@ -98,6 +98,7 @@ class Explainer(ABC):
         classifier: the frozen model under explanation.
 
     Raises:
+        TypeError: a bare module where a model or a classifier is held.
         ValueError: a part for other images, or a setting that is none of the words it can be.
         NotApplicable: the method needs a gradient and the classifier has none.
     """
@@ -109,9 +110,11 @@ class Explainer(ABC):
     many_answers: ClassVar[bool] = False
     has_knob: ClassVar[bool] = False
     adjustable: ClassVar[tuple[str, ...]] = ()
+    calibrated: ClassVar[tuple[str, ...]] = ()  # of `adjustable`, what a usual residual depends on
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_bare(self)
         if self.needs_gradient and not self.classifier.has_gradient:
             raise NotApplicable(f"{self.name}: needs the classifier's gradient, which a black box does not have; "
                                 f"use one that needs none: {WITHOUT_GRADIENT}")  # fmt: skip

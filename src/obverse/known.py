@@ -33,6 +33,10 @@ class Known(nn.Module):
         self.limit.copy_(residual.detach().quantile(share))
         return float(self.limit)
 
+    def forget(self) -> None:
+        """Go back to knowing no limit."""
+        self.limit.fill_(torch.inf)
+
     def represented(self, residual: Tensor) -> Tensor | None:
         """Return (N,) bool, or None before the limit is calibrated."""
         return residual <= self.limit if bool(self.limit.isfinite()) else None

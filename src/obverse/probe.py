@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from obverse.modules import last_operation, reached
 
@@ -19,6 +20,19 @@ WITHOUT_GRADIENT = (
     "(see obverse.BASELINES)"
 )
 """Named when a method that needs a gradient meets a classifier that has none."""
+
+
+def check_bare(explainer: Any) -> None:
+    """Refuse a bare module where an explainer holds a generative model or a classifier.
+
+    Raises:
+        TypeError: there is one.
+    """
+    for field in dataclasses.fields(explainer):
+        part = getattr(explainer, field.name) if field.init and not field.kw_only else None
+        if isinstance(part, nn.Module) and "Module" not in str(field.type):
+            wrap = "obverse.Adapter" if "GenerativeModel" in str(field.type) else "obverse.Classifier"
+            raise TypeError(f"{field.name}: expected {field.type}, got a bare {type(part).__name__}; wrap it with {wrap}")
 
 
 def check_part(name: str, part: Classifier | GenerativeModel, classifier: Classifier) -> None:

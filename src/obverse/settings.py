@@ -75,6 +75,8 @@ def check_share(what: Any, *names: str) -> None:
 def adjust(what: Any, changes: Mapping[str, Any]) -> None:
     """Set hyperparameters that count when explaining, on an explainer that is trained.
 
+    Another search leaves other residuals: what is usual of them is forgotten where one of `calibrated` changes.
+
     Args:
         what: the explainer; its `adjustable` names them.
         changes: by name.
@@ -90,8 +92,11 @@ def adjust(what: Any, changes: Mapping[str, Any]) -> None:
         check_type(type(what), name, value, getattr(what, name))
     if changes:
         checked = dataclasses.replace(what, **changes)
+        others = any(getattr(what, name) != getattr(checked, name) for name in changes if name in what.calibrated)
         for name in changes:
             setattr(what, name, getattr(checked, name))
+        if others:
+            what.networks["known"].forget()
 
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "none"}

@@ -39,6 +39,8 @@ class Trainable(ABC):
     networks: nn.ModuleDict
     full_precision: ClassVar[bool] = False
     """Whether "auto" stays at float32 also where bf16 is faster."""
+    from_samples: ClassVar[bool] = False
+    """Whether it can be trained without images, on samples of a generator."""
 
     @abstractmethod
     def players(self) -> dict[str, Optimizer]:
@@ -164,7 +166,7 @@ def fit(
         History: steps, seconds, validation curve.
 
     Raises:
-        ValueError: impossible arguments, or a folder with another run.
+        ValueError: impossible arguments, no images for what cannot do without, or a folder with another run.
         FloatingPointError: a loss that is not finite, naming player, loss and step.
         RuntimeError: a `train_step` that yields inside a `with` block.
         KeyboardInterrupt: after the state was saved.
@@ -181,16 +183,19 @@ def fit(
     networks = trainable.networks.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if validation is not None and len(validation) == 0:
         raise ValueError("validation: expected at least one image, got none; check the split, or leave it out")
+    if data is None and not trainable.from_samples:
+        raise ValueError(f"data: {type(trainable).__name__} is trained on images, got None; pass a data set (C3LT alone can be "
+                         "trained on samples of a generator)")  # fmt: skip
     batches = Batches(trainable, data, batch_size, seed, rank, world, device)
     batch_size = batches.size
-    players = trainable.players()
-    state = State(networks, players, average)
     facts = None if data is None else {"name": data.name, "shape": list(data.image_shape), "count": len(data)}
     settings = {"data": facts, "steps": steps, "batch_size": batch_size, "average": average, "precision": precision, "seed": seed}
     folder = RunFolder.open(run_dir, trainable.describe(), settings, existing, main=accelerator.is_main_process,
                             wait=accelerator.wait_for_everyone)  # fmt: skip
     if opened is not None and folder.path is not None and accelerator.is_main_process:
         opened(folder.path)
+    players = trainable.players()  # after the folder, which may be refused: some forget here what they knew
+    state = State(networks, players, average)
     folder.restore(state)
     machine = device_name(device)
     low = in_bf16("float32" if precision == "auto" and trainable.full_precision else precision, device)

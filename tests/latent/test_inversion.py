@@ -9,6 +9,7 @@ from obverse.explanation import NotApplicable
 from obverse.latent.inversion import _View, invert, posterior_gap
 from obverse.models.adapters import BigGAN
 from tiny_core import SHAPE, bright_data, bright_module
+from tiny_latent import Plane
 from tiny_models import Port, bright_classifier, linear_model
 
 
@@ -61,14 +62,16 @@ def test_an_answer_does_not_depend_on_its_batch_mates(model):
 def test_the_classifiers_terms_against_a_slow_sum(images):
     classifier, made = bright_classifier(), 0.5 * images.roll(1, 0) + 0.2
     view, query = _View(classifier, images, 0.3, 0.7), torch.tensor([4, 0, 2])
-    losses = view.loss(made[:3], query)
+    losses, gaps = view(made[:3], query)
     for row, index in enumerate(query.tolist()):
         seen, wanted = classifier.features(images[[index]])[0], classifier.posterior(images[[index]])[0]
         features = (classifier.features(made[[row]])[0] - seen).abs().sum() / seen.abs().sum()
         got = classifier.posterior(made[[row]])[0]
         divergence = sum(p * (p / q).log() for p, q in zip(wanted, got))
         torch.testing.assert_close(losses[row], 0.3 * features + 0.7 * divergence, rtol=1e-4, atol=1e-5)
-    assert torch.equal(_View(None, images, 0.3, 0.7).loss(made[:3], query), torch.zeros(3))
+        assert gaps[row].item() == pytest.approx(abs(float(wanted.max() - got[int(wanted.argmax())])), abs=1e-5)
+    torch.testing.assert_close(_View(classifier, images, 0.3, 0.0)(made[:3], query)[1], gaps)
+    assert all(torch.equal(part, torch.zeros(3)) for part in _View(None, images, 0.3, 0.7)(made[:3], query))
 
 
 def test_a_classifier_without_a_linear_layer_compares_posteriors_alone(model, images):
@@ -79,8 +82,8 @@ def test_a_classifier_without_a_linear_layer_compares_posteriors_alone(model, im
     classifier = Classifier(Halves(), ["right", "left"], SHAPE, device="cpu")
     view, query = _View(classifier, images, 0.3, 0.7), torch.arange(8)
     made = images.roll(1, 0)
-    torch.testing.assert_close(view.loss(made, query), _View(classifier, images, 0.0, 0.7).loss(made, query))
-    assert view.loss(made, query).min() > 0
+    torch.testing.assert_close(view(made, query), _View(classifier, images, 0.0, 0.7)(made, query))
+    assert view(made, query)[0].min() > 0
     found = invert(model, images[:2], classifier=classifier, steps=3)
     torch.testing.assert_close(found.latent, invert(model, images[:2], classifier=classifier, steps=3, features=0.0).latent)
 
@@ -120,14 +123,41 @@ def test_conditional_models_start_from_a_class():
 
 
 @pytest.mark.parametrize(("changes", "error", "message"), [
-    ({"restarts": 0}, ValueError, r"restarts, features, decision, enough: expected at least 1 restart .*got 0"),
-    ({"features": -1.0}, ValueError, r"numbers of at least 0, got 1, -1"),
+    ({"restarts": 0}, ValueError, r"restarts: expected at least 1, got 0; leave it out for the default"),
+    ({"steps": 0}, ValueError, r"steps: expected at least 1, got 0"),
+    ({"rate": 0.0}, ValueError, r"rate: expected at least 1e-12, got 0"),
+    ({"features": -1.0}, ValueError, r"features: expected at least 0, got -1"),
+    ({"most_gap": -1.0}, ValueError, r"most_gap: expected at least 0, got -1"),
     ({"start": "encoder"}, NotApplicable, r"start: adapter has no encoder; pass start='prior'"),
     ({"target": torch.zeros(99, dtype=torch.int64)}, ValueError, r"target: expected \(\d+,\) indices, one an image, got \(99,\)"),
 ])  # fmt: skip
 def test_impossible_wishes_are_refused(model, images, changes, error, message):
     with pytest.raises(error, match=message):
         invert(model, images, **changes)
+
+
+def test_with_an_encoder_too_targets_are_one_an_image():
+    model = linear_model()
+    with pytest.raises(ValueError, match=r"target: expected \(2,\) indices, one an image, got \(7,\)"):
+        invert(model, model.decode(model.sample(2)), target=torch.zeros(7, dtype=torch.int64), steps=1)
+
+
+def test_a_conditional_model_whose_encoder_starts_the_search_is_asked_for_no_class(images):
+    model = Plane(classes=("night", "day"))  # names that the classifier does not know
+    invert(model, images[:2], classifier=bright_classifier(), steps=1)
+    with pytest.raises(ValueError, match="cannot be asked for"):
+        invert(model, images[:2], classifier=bright_classifier(), steps=1, start="prior")
+
+
+def test_each_step_asks_model_and_classifier_once(model, images, monkeypatch):
+    classifier, asked = bright_classifier(), []
+    scores, decode = classifier._scores, model._decode
+    monkeypatch.setattr(classifier, "_scores", lambda image: asked.append("classifier") or scores(image))
+    monkeypatch.setattr(model, "_decode", lambda latent: asked.append("model") or decode(latent))
+    before = classifier.posterior(images[:2])
+    asked.clear()
+    invert(model, images[:2], classifier=classifier, steps=7, features=0.0, before=before)
+    assert asked.count("classifier") == 8 + 1 and asked.count("model") == 8 + 1  # and once for what was found
 
 
 def test_other_images_are_refused(model):

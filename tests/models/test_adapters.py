@@ -147,6 +147,27 @@ def test_what_is_no_generator_is_refused():
         Adapter(Attached(), image_shape=SHAPE, latent_size=SIZE, pixels=(-1, 1))
 
 
+def test_whatever_a_generator_fails_with_is_told():
+    class Two(Linear):
+        def forward(self, latent, label):
+            return super().forward(latent)
+
+    class Picky(Linear):
+        def forward(self, latent):
+            raise AssertionError
+
+    for kind, said in ((Two, r"missing 1 required .* 'label'"), (Picky, "AssertionError")):
+        with pytest.raises(ValueError, match=rf"generator: it failed on latents of size 8: .*{said}.*; pass the latent_size"):
+            Adapter(kind(), image_shape=SHAPE, latent_size=SIZE, pixels=(-1, 1))
+
+
+def test_a_critic_may_end_in_a_convolution():
+    critic = nn.Conv2d(1, 1, 16)  # (N, 1, 1, 1)
+    model = Adapter(Linear(), critic=critic, image_shape=SHAPE, latent_size=SIZE, pixels=(-1, 1))
+    image = model.decode(model.sample(3))
+    torch.testing.assert_close(model.criticise(image), critic(2 * image - 1).flatten())
+
+
 def test_missing_parts_say_what_to_do():
     model = linear_model(encoder=False)
     image = model.decode(model.sample(1))

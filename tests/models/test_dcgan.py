@@ -12,7 +12,7 @@ from obverse.latent.inversion import invert
 from obverse.models.dcgan import DCGAN
 from obverse.models.scores import reconstruction, sample_distance
 from obverse.training import fit
-from tiny_core import SHAPE
+from tiny_core import SHAPE, bright_data
 from tiny_models import bright_classifier
 
 SMALL = {"latent_size": 6, "width": 4}
@@ -135,6 +135,15 @@ def test_the_classifier_is_kept_as_a_fingerprint(tmp_path):
         ValueError, match=r"classifier: expected images of shape \(1, 28, 28\) like the model's, got \(1, 16"
     ):
         DCGAN((1, 28, 28), classifier, **SMALL)
+
+
+def test_one_loaded_without_its_classifier_is_not_trained_further(tmp_path):
+    DCGAN(SHAPE, bright_classifier(), **SMALL).save(tmp_path / "m")
+    loaded, run = DCGAN.load(tmp_path / "m"), {"steps": 1, "batch_size": 4, "progress": False}
+    with pytest.raises(ValueError, match=r"classifier: this gan was trained with one, .* now has none; to train it further make"):
+        fit(loaded, bright_data(8), **run)
+    loaded.features = 0.0
+    fit(loaded, bright_data(8), **run)
 
 
 def test_rates_fall_at_the_end():

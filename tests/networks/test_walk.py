@@ -37,9 +37,10 @@ def test_a_walk_is_the_same_layers_again_and_again(step):
     assert same == (step == "residual")
 
 
-def test_a_residual_walk_starts_by_standing_still():
+def test_a_residual_walk_starts_by_standing_nearly_still():
     latent = torch.randn(3, 4)
-    torch.testing.assert_close(Walk(4, steps=2)(latent), latent)
+    moved = Walk(4, steps=2)(latent) - latent
+    assert 0 < moved.abs().max() < 0.01  # at 0 no distance between start and end would have a slope
     assert Walk(4).layers[0].out_features == 4
     assert not torch.allclose(Walk(4, step="plain")(latent), latent)
 

@@ -95,6 +95,14 @@ def test_an_image_that_is_decided_neither_takes_the_way_of_the_more_probable_cla
     assert taken(several, images(0.1, 0.4, 0.6), "2") == [0, 2, 2]  # 0 to 2, and 1 to 2
 
 
+def test_what_the_classifier_said_of_an_image_is_not_asked_again(monkeypatch):
+    explainer, asked = three((("0", "2"),)), []
+    scores = explainer.classifier._scores
+    monkeypatch.setattr(explainer.classifier, "_scores", lambda image: asked.append(len(image)) or scores(image))
+    explainer.explain(images(0.4, 0.6), "2")
+    assert asked == [2, 2]  # before and after
+
+
 def test_a_target_that_no_pair_leads_to():
     explainer = three((("0", "2"),))
     with pytest.raises(ValueError, match=r"target: ways was made for the pairs 0 - 2, got '1'; ask for another or fit"):

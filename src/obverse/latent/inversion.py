@@ -55,6 +55,7 @@ def invert(
     enough: float = 0.01,
     most_gap: float = 0.1,
     seed: int = 0,
+    before: Tensor | None = None,
 ) -> Inversion:
     """Return the latents whose images are closest: z* = argmin L(G(z), x) (C3LT section 3.3), all images at once.
 
@@ -77,47 +78,54 @@ def invert(
         enough: residual at which an image is done,
         most_gap: if the posterior is no further off than this.
         seed: of the noise.
+        before: (N, K) the classifier's posterior of the images, where it is known.
 
     Raises:
-        ValueError: impossible numbers; another number of targets than images; a conditional model without `target` and
-            classifier, or that does not know a class; images of another shape or range.
+        ValueError: impossible numbers; another number of targets than images; a conditional model that starts from noise
+            without `target` and classifier, or does not know a class; images of another shape or range.
         NotApplicable: start="encoder" for a model that has none.
     """
-    if restarts < 1 or min(features, decision, enough) < 0:
-        raise ValueError("restarts, features, decision, enough: expected at least 1 restart and numbers of at least 0, got "
-                         f"{restarts}, {features:g}, {decision:g}, {enough:g}; leave them out for the defaults")  # fmt: skip
+    at_least = {"restarts": (restarts, 1), "steps": (steps, 1), "rate": (rate, 1e-12), "features": (features, 0),
+                "decision": (decision, 0), "enough": (enough, 0), "most_gap": (most_gap, 0)}  # fmt: skip
+    for name, (value, least) in at_least.items():
+        if value < least:
+            raise ValueError(f"{name}: expected at least {least:g}, got {value:g}; leave it out for the default")
     if start == "encoder" and not model.has_encoder:
         raise NotApplicable(f"start: {model.name} has no encoder; pass start='prior'")
     model._check(image)
+    count = len(image)
+    if target is not None and tuple(target.shape) != (count,):
+        raise ValueError(f"target: expected ({count},) indices, one an image, got {tuple(target.shape)}; leave it out for what "
+                         "the classifier decides")  # fmt: skip
     if classifier is not None and model.device.type != classifier.device.type:
         model = model.frozen(classifier.device)  # a foreign generator stays where it was made
     image = image.detach().to(model.device)
-    view = _View(classifier, image, features, decision)
-    if target is None and classifier is not None and model.classes is not None:
-        names = [classifier.classes[k] for k in classifier.decide(image).tolist()]
-        target = torch.tensor([model.index(name) for name in names], device=image.device)
-    count = len(image)
+    view = _View(classifier, image, features, decision, before)
     with torch.no_grad():
         known = [model.encode(image)] if model.has_encoder and start != "prior" else []
-        drawn = [_noise(model, target, count, seed * 1_000_003 + k) for k in range(len(known), restarts)]
-        starts = known + drawn
+        drawn = range(len(known), restarts)
+        if drawn and target is None and view.posterior is not None and classifier is not None and model.classes is not None:
+            names = [classifier.classes[k] for k in view.posterior.argmax(1).tolist()]
+            target = torch.tensor([model.index(name) for name in names], device=image.device)
+        starts = torch.cat([*known, *(_noise(model, target, count, seed * 1_000_003 + k) for k in drawn)])
+    good = torch.zeros(len(starts), dtype=torch.bool, device=image.device)
 
     def objective(value: Tensor, rows: Tensor) -> Tensor:
         made, query = model.decode(value), rows % count
-        return l1_each(made, image[query]) + view.loss(made, query)
+        away = l1_each(made, image[query])
+        loss, gap = view(made, query)
+        good[rows] = (away.detach() <= enough) & (gap <= most_gap)
+        return away + loss
 
     def done(value: Tensor, rows: Tensor) -> Tensor:
-        made, query = model.decode(value), rows % count
-        near = l1_each(made, image[query]) <= enough
-        gap = view.gap(made, query)
-        return near if gap is None else near & (gap <= most_gap)
+        return good[rows]  # of these values, since their loss was just taken
 
-    found = best_restart(minimise(objective, torch.cat(starts), steps=steps, rate=rate, done=done), restarts)
+    found = best_restart(minimise(objective, starts, steps=steps, rate=rate, done=done), restarts)
     with torch.no_grad():
         latent = model.project(found.value)
         made = model.decode(latent)
     residual = l1_each(made, image)
-    gap = view.gap(made, torch.arange(count, device=image.device))
+    gap = None if classifier is None else posterior_gap(classifier, image, made, view.posterior)
     return Inversion(latent, made, residual, gap, found.steps, found.stopped)
 
 
@@ -135,7 +143,7 @@ def located(
         before: (N, K) the classifier's posterior of the images, where it is known.
     """
     if steps:
-        return invert(model, image, classifier=classifier, steps=steps, restarts=restarts, seed=seed)
+        return invert(model, image, classifier=classifier, steps=steps, restarts=restarts, seed=seed, before=before)
     latent = model.encode(image)
     made = model.decode(latent)
     none = torch.zeros(len(image), dtype=torch.int64, device=image.device)
@@ -145,7 +153,10 @@ def located(
 def posterior_gap(classifier: Classifier, image: Tensor, made: Tensor, before: Tensor | None = None) -> Tensor:
     """Return (N,) how far the posterior of the class decided for each image is from that of what a model made of it."""
     with torch.no_grad():
-        before, after = classifier.posterior(image) if before is None else before, classifier.posterior(made)
+        return _gap(classifier.posterior(image) if before is None else before, classifier.posterior(made))
+
+
+def _gap(before: Tensor, after: Tensor) -> Tensor:
     source = before.argmax(1, keepdim=True)
     return (before.gather(1, source) - after.gather(1, source)).abs().squeeze(1)
 
@@ -153,41 +164,43 @@ def posterior_gap(classifier: Classifier, image: Tensor, made: Tensor, before: T
 class _View:
     """What a classifier sees in the images, to compare with; without one, nothing; posteriors alone if it has no features."""
 
-    def __init__(self, classifier: Classifier | None, image: Tensor, features: float, decision: float) -> None:
-        self.classifier, self.image = classifier, image
+    def __init__(
+        self, classifier: Classifier | None, image: Tensor, features: float, decision: float, before: Tensor | None = None
+    ) -> None:
+        self.classifier, self.posterior = classifier, before
         asks = classifier is not None and classifier.has_gradient
         self.features, self.decision = (features, decision) if asks else (0.0, 0.0)
-        if classifier is not None and self.features and not classifier.has_features:
+        if classifier is None:
+            return
+        if self.features and not classifier.has_features:
             self.features = 0.0
         with torch.no_grad():
-            if classifier is not None and self.features:
+            if self.features:
                 self.seen = classifier.features(image).float()
-            if classifier is not None and self.decision:
+            if before is None:
                 self.posterior = classifier.posterior(image)
 
-    def loss(self, made: Tensor, query: Tensor) -> Tensor:
-        """Return (M,) the terms of features and posteriors."""
+    def __call__(self, made: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (M,) the terms of features and posteriors, and (M,) gaps of the posterior, 0 without a classifier."""
         total = made.new_zeros(len(made))
-        if self.classifier is None:
-            return total
+        if self.classifier is None or self.posterior is None:
+            return total, torch.zeros_like(total)
+        wanted = self.posterior[query]
         if self.features:
             seen = self.seen[query]
             away = (self.classifier.features(made).float() - seen).abs().mean(1)
             total = total + self.features * away / seen.abs().mean(1).clamp_min(1e-6)
         if self.decision:
-            total = total + self.decision * divergence_each(self.posterior[query], self.classifier.logits(made))
-        return total
-
-    def gap(self, made: Tensor, query: Tensor) -> Tensor | None:
-        """Return (M,) gaps of the posterior."""
-        return None if self.classifier is None else posterior_gap(self.classifier, self.image[query], made)
+            logits = self.classifier.logits(made).float()
+            total, got = total + self.decision * divergence_each(wanted, logits), logits.detach().softmax(1)
+        else:
+            with torch.no_grad():
+                got = self.classifier.posterior(made.detach())
+        return total, _gap(wanted, got)
 
 
 def _noise(model: GenerativeModel, target: Tensor | None, count: int, seed: int) -> Tensor:
     """One draw, the same for every image, so that an answer does not depend on its batch mates."""
-    if target is not None and tuple(target.shape) != (count,):
-        raise ValueError(f"target: expected ({count},) indices, one an image, got {tuple(target.shape)}; leave it out for what "
-                         "the classifier decides")  # fmt: skip
     normal = torch.randn(1, model.normal_size, generator=torch.Generator().manual_seed(seed))
     if model.classes is not None and target is None:
         raise ValueError(

@@ -59,7 +59,11 @@ def draw(
     while min(have) < rows:
         lacking = [k for k in range(count) if have[k] < rows]
         for group in [lacking] if model.classes is None else [[k] for k in lacking]:
-            noise = normal(2 * rows * (count if model.classes is None else 1))
+            k, size = group[0], 2 * rows * count
+            if model.classes is not None:  # nearly all are decided as asked: as many as are likely to be enough
+                tried, taken = int(drawn[k]) + earlier[0][k], int(accepted[k]) + earlier[1][k]
+                size = min(2 * rows, math.ceil((rows - have[k]) * (tried / max(taken, 1) if tried else 1)))
+            noise = normal(size)
             target = None if model.classes is None else model.index(classifier.classes[classes[group[0]]])
             with torch.no_grad():
                 latent = model.from_normal(noise, target)

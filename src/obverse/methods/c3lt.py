@@ -103,9 +103,11 @@ class C3LT(PairExplainer):
     """
 
     name: ClassVar[str] = "c3lt"
+    from_samples: ClassVar[bool] = True
     adjustable: ClassVar[tuple[str, ...]] = (
         "own_pixels", "refine_steps", "confidence", "refine_rate", "inversion_steps", "inversion_restarts",
     )  # fmt: skip
+    calibrated: ClassVar[tuple[str, ...]] = ("inversion_steps", "inversion_restarts")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": {
             "hidden": None, "classification": 1.0, "margin": 0.0, "proximity": 0.1, "cycle": 0.1, "population": 0.0,
@@ -167,7 +169,7 @@ class C3LT(PairExplainer):
 
     def players(self) -> dict[str, Optimizer]:
         """Return one Adam for all walks; what an earlier fit remembered is forgotten."""
-        self._known.limit.fill_(torch.inf)
+        self._known.forget()
         for name in ("drawn", "accepted"):
             self._known.get_buffer(name).zero_()
         return {"walks": Adam(self.networks.parameters(), self.learning_rate)}
@@ -204,7 +206,7 @@ class C3LT(PairExplainer):
             made = cycled = self.model.decode(ended)
         if self.own_pixels:
             with torch.no_grad():
-                start = self.model.decode(z)
+                start = self.model.decode(z) if len(batch) else x  # a sample is the model's picture already
             made = changed(x, start, made, self.own_pixels)
         if self.classification:
             target = torch.tensor([target for _, target in self.ways], device=x.device)

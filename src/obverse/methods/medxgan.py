@@ -86,6 +86,7 @@ class MedXGAN(LearnedExplainer):
     adjustable: ClassVar[tuple[str, ...]] = (
         "start", "restarts", "search_steps", "refine_steps", "search_rate", "image_weight", "patience", "negative",
     )  # fmt: skip
+    calibrated: ClassVar[tuple[str, ...]] = adjustable
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "small": {
             "start": "encoder", "anatomy": 96, "pathology": 16, "generator_rate": 1e-3, "critic_rate": 1e-3, "rebuild": 3.0,

@@ -30,7 +30,7 @@ class Adapter(GenerativeModel):
         latent_size: numbers in a latent.
         pixels: least and greatest value of a pixel in the generator's images, e.g. (-1, 1) after a tanh.
         encoder: images, with those pixels, to latents.
-        critic: images, with those pixels, to (N,) or (N, 1) opinions, larger for more real.
+        critic: images, with those pixels, to (N,), (N, 1) or (N, 1, 1, 1) opinions, larger for more real.
         critic_outputs: "logits", or "probabilities" where the critic ends in a sigmoid.
         prior: standard normal noise (N, latent_size) to latents, a module (copied too) or a function; None takes the noise
             itself.
@@ -123,7 +123,7 @@ class Adapter(GenerativeModel):
             seen = self._as_theirs(image).requires_grad_(True)
             opinion = tried("critic", lambda: judge(seen),
                             f"images of {self.image_shape}", "pass the critic that was trained beside it")  # fmt: skip
-        if tuple(opinion.shape) not in {(PROBES,), (PROBES, 1)}:
+        if len(opinion) != PROBES or opinion.numel() != PROBES:
             raise ValueError(f"critic: expected one number an image, got {tuple(opinion.shape)} for {PROBES} images; wrap it to "
                              "return (N,) opinions")  # fmt: skip
         if self.critic_outputs == "logits" and last_operation(opinion).startswith("Sigmoid"):
@@ -252,8 +252,8 @@ def tried(part: str, run: Callable[[], Any], on: str, remedy: str) -> Tensor:
     """
     try:
         made = run()
-    except RuntimeError as error:
-        raise ValueError(f"{part}: it failed on {on}: {error}; {remedy}") from error
+    except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
+        raise ValueError(f"{part}: it failed on {on}: {error or type(error).__name__}; {remedy}") from error
     if not isinstance(made, Tensor):
         raise TypeError(f"{part}: expected it to return a tensor, got {type(made).__name__}; wrap it to return one")
     return made

@@ -106,6 +106,17 @@ class DCGAN(LearnedModel):
         """Return the latents (N, D) brought onto the sphere; their images stay the same."""
         return on_sphere(latent)
 
+    def groups(self, data: Dataset) -> Tensor | None:
+        """Return nothing: images are drawn as they come.
+
+        Raises:
+            ValueError: it was loaded without the classifier whose features its training keeps.
+        """
+        if self.watched is not None and self.classifier is None and self.features:
+            raise ValueError("classifier: this gan was trained with one, whose features reconstructions keep, and now has none; "
+                             "to train it further make it with DCGAN(image_shape, classifier), or set features = 0")  # fmt: skip
+        return super().groups(data)
+
     def players(self) -> dict[str, Optimizer]:
         """Return one Adam for generator and encoder and one for the critic."""
         model = [*self.networks["generator"].parameters(), *self.networks["encoder"].parameters()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,9 @@ class Walk(nn.Module):
     """The transformation g of C3LT (section 3.1 and 4.1): two dense layers, applied n times.
 
     A residual step adds the layers' output to the latent and scales the sum back to the norm that the walk began with,
-    as the authors run it, so that the generator sees latents of the size it was trained on; its last layer starts at 0, so
-    that it learns from where the image is (theirs starts anywhere). A plain step is the layers' output, as printed.
+    as the authors run it, so that the generator sees latents of the size it was trained on; its last layer starts near 0, so
+    that it learns from where the image is (theirs starts anywhere), and not at 0, where a distance between start and end has
+    no slope. A plain step is the layers' output, as printed.
 
     Args:
         latent_size: numbers in a latent.
@@ -33,8 +34,9 @@ class Walk(nn.Module):
         hidden = latent_size if hidden is None else hidden
         self.layers = nn.Sequential(nn.Linear(latent_size, hidden), nn.ReLU(), nn.Linear(hidden, latent_size))
         if step == "residual":
-            for parameter in self.layers[-1].parameters():
-                nn.init.zeros_(parameter)
+            last = cast("nn.Linear", self.layers[-1])
+            nn.init.normal_(last.weight, std=1e-3)
+            nn.init.zeros_(last.bias)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Return (N, D), where the walk from (N, D) ends."""

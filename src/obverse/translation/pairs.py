@@ -22,7 +22,8 @@ class PairExplainer(LearnedExplainer):
     Args:
         pairs: names of two classes each; empty is the one pair of a classifier with two classes.
         domains: whether training images are of a class by what the classifier decides or by their label, as in the paper;
-            only the label is of use for a class that the classifier never decides.
+            only the label is of use for a class that the classifier never decides. Samples of a generator have no labels:
+            there it is the decision.
 
     Raises:
         ValueError: an unknown class, a pair of one class with itself or that is there twice, or no pairs for a classifier
@@ -116,13 +117,14 @@ class PairExplainer(LearnedExplainer):
         stays = query.source == query.target
         for target in query.target[~stays].unique().tolist():
             if not bool(reach[:, target].any()):
-                known = ", ".join(f"{one} - {other}" for one, other in self.pairs)
-                raise NotApplicable(f"target: {self.name} was made for the pairs {known}, got "
+                made_for = ", ".join(f"{one} - {other}" for one, other in self.pairs)
+                raise NotApplicable(f"target: {self.name} was made for the pairs {made_for}, got "
                                     f"{self.classifier.classes[target]!r}; ask for another or fit with that pair")  # fmt: skip
         source = query.source.clone()
         lost = ~stays & ~reach[source, query.target]
         if bool(lost.any()):
-            posterior = self.classifier.posterior(query.image[lost])
+            known = query.before
+            posterior = self.classifier.posterior(query.image[lost]) if known is None else known[lost]
             source[lost] = posterior.masked_fill(~reach[:, query.target[lost]].T, -1).argmax(1)
         way = torch.full_like(source, -1)
         for index, (first, second) in enumerate(self.ways):
