@@ -722,7 +722,7 @@ def test_a_perception_on_another_device():
 def test_bare_modules_are_to_be_wrapped():
     with pytest.raises(TypeError, match=r"model: expected GenerativeModel, got a bare Linear; wrap it with obverse\.Adapter"):
         C3LT(blocks_classifier(), nn.Linear(6, 256))
-    with pytest.raises(TypeError, match=r"perception: expected Classifier \| None, got a bare Blocks; wrap it with obverse\.Class"):
+    with pytest.raises(TypeError, match=r"perception: expected Classifier \| None, got a bare Blocks; wrap it with obverse"):
         C3LT(blocks_classifier(), Plane(), blocks_classifier().module)
     with pytest.raises(TypeError, match=r"model: expected GenerativeModel, got a bare Linear; wrap it with obverse\.Adapter"):
         XGEM(blocks_classifier(), nn.Linear(6, 256))

@@ -152,7 +152,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise ValueError(str(error)) from None
     except _BROKEN as error:
         raise CorruptImageError(
-            f"{path}: expected a readable image, got {error or type(error).__name__}; replace or remove the file, or "
+            f"{path}: expected a readable image, got {str(error) or type(error).__name__}; replace or remove the file, or "
             "leave such files out with skip_corrupt=True (--skip-corrupt)"
         ) from error
 

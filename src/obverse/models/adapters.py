@@ -253,7 +253,7 @@ def tried(part: str, run: Callable[[], Any], on: str, remedy: str) -> Tensor:
     try:
         made = run()
     except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
-        raise ValueError(f"{part}: it failed on {on}: {error or type(error).__name__}; {remedy}") from error
+        raise ValueError(f"{part}: it failed on {on}: {str(error) or type(error).__name__}; {remedy}") from error
     if not isinstance(made, Tensor):
         raise TypeError(f"{part}: expected it to return a tensor, got {type(made).__name__}; wrap it to return one")
     return made
