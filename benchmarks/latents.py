@@ -143,10 +143,17 @@ def summed(explainer: MedXGAN, sample: Sample) -> dict[str, Any]:
 
 
 def searched_limit(explainer: MedXGAN, validation: Dataset, count: int) -> float:
-    """Return the residual that 9 in 10 validation images keep, searched as `repeated` searches."""
-    rows = torch.linspace(0, len(validation) - 1, count).long()
-    image = validation[rows].image.to(explainer.device)
-    return float(explainer.invert(image, start="normal", restarts=RESTARTS, seed=1).residual.quantile(0.9))
+    """Return the residual that 9 in 10 validation images decided present keep, searched as `repeated` searches."""
+    image = decided_present(explainer.classifier, validation, count).image
+    return float(_least(_searches(explainer, image)).quantile(0.9))
+
+
+def _searches(explainer: MedXGAN, image: Tensor) -> list[Inversion]:
+    return [explainer.invert(image, start="normal", restarts=1, seed=k) for k in range(RESTARTS)]
+
+
+def _least(found: list[Inversion]) -> Tensor:
+    return torch.stack([one.residual for one in found]).amin(0)
 
 
 def repeated(explainer: MedXGAN, sample: Sample, limit: float) -> dict[str, Any]:
@@ -155,8 +162,8 @@ def repeated(explainer: MedXGAN, sample: Sample, limit: float) -> dict[str, Any]
     An image is well represented if the best of its searches leaves at most `limit`; all of them are compared.
     """
     image, group = sample.image, sample.group
-    found = [explainer.invert(image, start="normal", restarts=1, seed=k) for k in range(RESTARTS)]
-    good = torch.stack([f.residual for f in found]).amin(0) <= limit
+    found = _searches(explainer, image)
+    good = _least(found) <= limit
     model, split = explainer.model, explainer.anatomy
 
     def alike(part: Any) -> Tensor:
@@ -196,6 +203,7 @@ def maps(explainer: MedXGAN, test: Dataset, classifier: Classifier, count: int) 
         "LIG": LatentGradients(classifier, explainer),
         "LIG as printed": LatentGradients(classifier, explainer, form="printed"),
         "integrated gradients": IntegratedGradients(classifier),
+        "integrated gradients of the posterior": IntegratedGradients(classifier, score="posterior"),  # the score that LIG has
         "Grad-CAM": GradCAM(classifier),
     }
     found = {}

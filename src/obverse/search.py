@@ -60,7 +60,8 @@ def minimise(
         rate: step size; for "sign" the change of every entry a step.
         update: Adam, plain gradient descent, or the sign of the gradient (PGD).
         project: (values, rows) to allowed values, after every step and on the start.
-        done: (values, rows) to (M,) bool, these values are good enough and what is returned; asked every `check_every` steps.
+        done: (values, rows) to (M,) bool, these values are good enough and what is returned; asked every `check_every` steps, of
+            the values whose losses were just taken.
         settled: (values, rows) to (M,) bool, these rows get no better and keep what `keep` says; asked after `done`, of the
             same rows.
         keep: the value with the least loss (of those that are done, if any are), or the last one.

@@ -86,6 +86,14 @@ def test_integrated_gradients_are_complete(baseline):
     torch.testing.assert_close(explainer.explain(x).attribution, signed.sum(1, keepdim=True).abs())
 
 
+def test_integrated_gradients_of_the_posterior_sum_to_its_difference():
+    chosen = classifier(flat())
+    explainer, x = IntegratedGradients(chosen, score="posterior", steps=60), mixed(chosen)
+    asked = query(explainer, x)
+    after, before = (chosen.posterior(part).gather(1, asked.source[:, None])[:, 0] for part in (x, torch.zeros_like(x)))
+    torch.testing.assert_close(explainer.integrate(asked).flatten(1).sum(1), after - before, rtol=1e-3, atol=1e-3)
+
+
 def test_integrated_gradients_against_a_slow_sum():
     chosen, x = classifier(flat()), images(2)
     explainer = IntegratedGradients(chosen, steps=40)

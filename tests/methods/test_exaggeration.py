@@ -99,7 +99,7 @@ def equations(explainer, index=0):
     after = posterior(explainer, fake)
     return {
         "real": explainer.adversarial * mean(-min(0, -1 + d) for d in judged(x, own, asked)),  # eq. 7
-        "fake": explainer.adversarial * mean(-min(0, -1 - d) for d in judged(fake, asked, asked)),  # eq. 7
+        "fake": explainer.adversarial * mean(-min(0, -1 - d) for d in judged(fake, asked, own)),  # eq. 7
         "adversarial": -explainer.adversarial * mean(judged(fake, asked, asked)),  # eq. 8
         "divergence": explainer.divergence * mean(kl((k + 0.5) / 4, q) for k, q in zip(asked, after, strict=True)),
         "reconstruction": explainer.reconstruction * l1(x, same),  # eq. 5
@@ -261,13 +261,14 @@ def test_in_thin_bins_the_critic_judges_realism_alone():
 
 def test_the_critic_is_told_as_often_of_real_images_as_of_made_ones():
     explainer, seen = known([9, 0, 0, 9]), []
+    images = levels([0.255, 0.466, 0.534, 0.745])[slice(None)]  # posteriors of 0.05, 0.4, 0.6, 0.95: two in thin bins
     handle = explainer.networks["critic"].register_forward_hook(lambda _, given, __: seen.append(given[1]))
     for index in range(40):
-        list(explainer.train_step(batch(), step(index)))
+        list(explainer.train_step(images, step(index)))
     handle.remove()
     silent = torch.stack([(code == 0).all(1).view(2, -1) for code in seen if len(code) == 8])  # real and made, side by side
-    assert 0.3 < silent[:, 1].float().mean() < 0.7  # two of four bins are thin
-    assert torch.equal(silent[:, 0] | silent[:, 1], silent[:, 0])  # where the made one's is silent, so is the real one's
+    assert torch.equal(silent[:, 0], silent[:, 1])
+    assert silent[:, 0, [1, 2]].all() and 0.3 < silent[:, 0, [0, 3]].float().mean() < 0.7  # two of four bins are thin
 
 
 def test_a_thin_bin_is_judged_between_the_end_bins_and_not_as_the_lowest():
@@ -419,7 +420,35 @@ def test_a_searched_knob_never_does_worse_than_the_bins(images):
 
 def test_a_searched_path_keeps_its_ends(images):
     plain, searched = (make(search=search).path(images, frames=4, target="bright") for search in (0, 5))
-    assert torch.equal(plain[:, [0, -1]], searched[:, [0, -1]])
+    assert torch.equal(plain[:, [0, -1]], searched[:, [0, -1]]) and not torch.equal(plain, searched)
+
+
+def test_a_searched_path_gives_the_posteriors_in_equal_steps_to_an_end_that_may_lie_beyond(images, monkeypatch):
+    def straight(self, latent, position):
+        value = 0.4 + 0.2 * position / 3
+        return value.view(-1, 1, 1, 1).expand(-1, *SHAPE)
+
+    monkeypatch.setattr(Exaggeration, "_decode", straight)
+    dark = images[::2]
+    short, far = make(search=9), make(search=9, beyond=3)
+    frames = far.path(dark, "bright", frames=5)
+    found = far.classifier.posterior(as_saved(frames).flatten(0, 1))[:, 1].view(4, 5)
+    wanted = torch.linspace(0.125, 0.875, 5)
+    assert (found[:, 1:] - wanted[1:]).abs().max() < 0.02 and (found.diff(dim=1) > 0).all()
+    answer = far.explain(dark, "bright")
+    torch.testing.assert_close(answer.counterfactual, as_saved(frames[:, -1]))
+    assert answer.posterior_after[:, 1].min() > 0.85 > short.explain(dark, "bright").posterior_after[:, 1].max()
+    wide, narrow = (one.explain(dark, "bright").attribution.mean() for one in (far, short))
+    assert wide > narrow  # the map goes from end to end
+
+
+def test_ends_that_do_not_fall_short_stay(images, monkeypatch):
+    def steep(self, latent, position):
+        return (position / 3).clamp(0, 1).view(-1, 1, 1, 1).expand(-1, *SHAPE)
+
+    monkeypatch.setattr(Exaggeration, "_decode", steep)
+    plain, far = (make(search=9, beyond=b).explain(images).counterfactual for b in (0, 3))
+    assert torch.equal(plain, far)
 
 
 def test_with_the_lower_edge_the_scale_moves_by_half_a_bin(images):
@@ -447,6 +476,9 @@ def test_the_answer_is_the_end_of_the_targets_side_and_its_map_goes_from_end_to_
     torch.testing.assert_close(explanation.difference, explanation.counterfactual - explanation.stable)
     torch.testing.assert_close(explanation.attribution, (high - low).abs(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(explanation.residual, (stable - images).abs().mean((1, 2, 3)), rtol=1e-4, atol=1e-5)
+    before, again = explainer.classifier.posterior(images), explainer.classifier.posterior(stable)
+    gap = (before - again).gather(1, explanation.source[:, None])[:, 0].abs()
+    torch.testing.assert_close(explanation.posterior_gap, gap, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(explainer.at(images, 0.3, of=1).attribution, explanation.attribution)
 
 

@@ -88,15 +88,24 @@ def test_the_critics_losses_leave_the_generator_alone():
     assert all(p.grad is None for p in explainer.networks["generator"].parameters())
 
 
-def test_a_wrong_decision_keeps_its_gradient_where_one_of_probabilities_loses_it():
-    # at p = 0.001 the log loss of probabilities, as released, has a gradient of 0.0015, that of logits 0.999
-    explainer, image = make(), torch.full((1, *SHAPE), 0.5)
-    with torch.no_grad():  # bright for an image of all 0: the logit is -6
-        logits = explainer.classifier.logits(image * 0).detach().requires_grad_(True)
-    from obverse.losses import class_loss
+def test_a_wrong_decision_keeps_its_gradient_where_one_of_probabilities_loses_it(monkeypatch):
+    # at p = 0.0025 the log loss of probabilities, as released, has a gradient of 0.0025 in the logit, that of logits 0.9975
+    explainer, made = make(), []
 
-    class_loss(logits, torch.tensor([1])).backward()
-    assert logits.grad[0, 1].item() == pytest.approx(-(1 - 1 / (1 + math.exp(6))), rel=1e-4)
+    def decode(latent):  # all black: the classifier is sure of "dark", whatever was asked for
+        made.append(torch.zeros(len(latent), *SHAPE, requires_grad=True))
+        return made[-1] + 0
+
+    monkeypatch.setattr(explainer.model, "decode", decode)
+    loss = play(explainer)[1][1]["class"]
+    (gradient,) = torch.autograd.grad(loss, made[0])
+    image = made[0].detach().requires_grad_(True)
+    odds = explainer.classifier.logits(image).diff(dim=1).squeeze(1)  # of bright
+    assert float(odds.detach().max()) < -5
+    (slope,) = torch.autograd.grad(odds.sum(), image)
+    bright = torch.tensor([0, 0, 1, 1]).view(-1, 1, 1, 1)
+    share = 1 / (1 + odds.detach().exp()).view(-1, 1, 1, 1)  # of dark, what is missing to bright
+    torch.testing.assert_close(gradient, torch.where(bright == 1, -share, 1 - share) * slope / 4, rtol=1e-3, atol=1e-8)
 
 
 def test_the_critics_penalty_is_the_squared_gradient_at_real_images_every_few_steps():
@@ -297,18 +306,28 @@ def test_images_above_the_limit_are_said_to_be_poorly_represented():
     assert "Poorly represented" in answer.words(4)
 
 
-def test_training_ends_with_the_limit_where_searches_start_from_noise(tmp_path):
-    explainer, data = make(), bright_data(40, seed=7)
+@pytest.mark.parametrize(("start", "count"), [("normal", 32), ("encoder", 40)])
+def test_training_ends_with_the_limit(tmp_path, start, count):
+    explainer, data = make(start=start), bright_data(40, seed=7)
     fit(explainer, bright_data(16), validation=data, steps=2, batch_size=8, progress=False, run_dir=tmp_path / "run")
     again = MedXGAN.load(tmp_path / "run", explainer.classifier)
     limit = again.networks["known"].limit
-    assert torch.isfinite(limit) and float(limit) == pytest.approx(limit_by_hand(again, data), rel=1e-4)
+    assert torch.isfinite(limit) and float(limit) == pytest.approx(limit_by_hand(again, data, count), rel=1e-4)
     assert again.explain(IMAGES).represented is not None
 
 
-def limit_by_hand(explainer, data) -> float:
-    rows = torch.linspace(0, len(data) - 1, 32).long()
+def limit_by_hand(explainer, data, count) -> float:
+    rows = torch.linspace(0, len(data) - 1, count).long()
     return float(explainer.invert(data[rows].image).residual.quantile(0.9))
+
+
+def test_another_search_has_another_usual_residual():
+    explainer = make()
+    explainer.calibrate(bright_data(10, seed=7), count=5)
+    adjust(explainer, {"restarts": explainer.restarts})
+    assert explainer.explain(IMAGES).represented is not None
+    adjust(explainer, {"search_steps": 3})
+    assert explainer.explain(IMAGES).represented is None
 
 
 def test_impossible_calibrations():
@@ -375,6 +394,8 @@ def test_a_map_that_needs_a_present_class_refuses_the_absent_one():
     said = r"image: latent integrated gradients need images decided 'bright', whose z2 is not 0, got 2 .*\(rows 0, 2\)"
     with pytest.raises(ValueError, match=said):
         explainer.latent_gradients(IMAGES)
+    with pytest.raises(ValueError, match="target: expected another class than is decided, got 'bright' for 2 images"):
+        explainer.latent_gradients(POSITIVE, target="bright")
     mapped = LatentGradients(explainer.classifier, explainer).explain(IMAGES)
     assert mapped.asked.tolist() == [False, True, False, True]  # it asks what speaks against absence
     assert mapped.attribution[[0, 2]].sum() == 0 and (mapped.attribution[[1, 3]].flatten(1).sum(1) > 0).all()

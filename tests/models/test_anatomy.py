@@ -81,9 +81,9 @@ def test_what_the_encoder_says_of_other_classes_is_left_out():
     other = two.encode_as(torch.cat([dark, bright]), torch.tensor([1, 0]))
     assert torch.equal(other[0], raw[0]) and torch.equal(other[1, :5], raw[1, :5]) and not other[1, 5:].any()
     assert two.has_encoder and two.has_critic and two.criticise(bright).shape == (1,)
-    with pytest.raises(NotApplicable, match="encode: anatomy has no encoder"):
+    with pytest.raises(NotApplicable, match="encode: anatomy has no encoder; find latents with the invert"):
         model().encode(dark)
-    with pytest.raises(NotApplicable, match="encode: anatomy has no encoder"):
+    with pytest.raises(NotApplicable, match="encode: anatomy has no encoder; find latents with the invert"):
         model().encode_as(dark, torch.tensor([0]))
 
 

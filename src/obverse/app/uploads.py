@@ -101,7 +101,7 @@ def _decode(answer: Connection, path: str, shape: tuple[int, int, int], index: i
         found = checked(Path(path), shape, index)
     except Exception as error:  # whatever a decoder raises is a fault of the file
         name = Path(path).name
-        found = f"{name}: {error or type(error).__name__}".replace(f"{name}: {path}: ", f"{name}: ")
+        found = f"{name}: {str(error) or type(error).__name__}".replace(f"{name}: {path}: ", f"{name}: ")
     answer.send(found)
     answer.close()
 

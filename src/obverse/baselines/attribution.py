@@ -87,6 +87,8 @@ class IntegratedGradients(Explainer):
     Args:
         explainer: whose counterfactual the path starts from; only for `baseline="counterfactual"`.
         baseline: a black image, the image's own mean, a blur of it, or the counterfactual.
+        score: what is attributed, the logit difference (`contrast`), which does not saturate, or the posterior of the class
+            decided, as latent integrated gradients do.
         steps: of the integral (Gauss-Legendre).
         sigma: of the blur, in pixels.
 
@@ -99,6 +101,7 @@ class IntegratedGradients(Explainer):
 
     explainer: Explainer | None = field(default=None, kw_only=False)
     baseline: Start = "black"
+    score: Literal["contrast", "posterior"] = "contrast"
     steps: int = 50
     sigma: float = 5.0
 
@@ -127,11 +130,16 @@ class IntegratedGradients(Explainer):
         return in_parts(self._part, query.image, start, query.source, query.target, size=max(1, 256 // self.steps))
 
     def _part(self, image: Tensor, start: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        method = CaptumIntegratedGradients(lambda seen, s, t: contrast(self.classifier, seen, s, t))
+        method = CaptumIntegratedGradients(self._scored)
         found: Tensor = method.attribute(
             _leaf(image), baselines=start, additional_forward_args=(source, target), n_steps=self.steps
         )
         return found.detach().float()
+
+    def _scored(self, image: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        if self.score == "contrast":
+            return contrast(self.classifier, image, source, target)
+        return self.classifier.posterior(image).gather(1, source[:, None]).squeeze(1)
 
     def describe(self) -> dict[str, Any]:
         """Return the settings and the explainer whose counterfactual is the baseline."""

@@ -28,7 +28,7 @@ class LatentSearch:
         image_weight: of the mean squared error on [0, 1] against the class term.
         patience: steps in which the loss must fall by a hundredth, or the search of that image stops.
         negative: weight of the log loss of the absent class where z2 is taken away (see `negative_term`).
-        rows: searches at a time, which bounds memory.
+        rows: searches at a time, which bounds memory; None is 64 on a CPU and 512 elsewhere.
     """
 
     model: AnatomyModel
@@ -38,7 +38,7 @@ class LatentSearch:
     image_weight: float
     patience: int
     negative: float = 0.0
-    rows: int = 64
+    rows: int | None = None
 
     def objective(self, latent: Tensor, image: Tensor, posterior: Tensor) -> Tensor:
         """Return (N,) losses of eq. 5, with the divergence of the posteriors, which is its BCE up to a constant."""
@@ -67,7 +67,8 @@ class LatentSearch:
             image: (N, C, H, W) in [0, 1].
             start: (R, N, D), R independent starts of each.
         """
-        each = max(1, self.rows // len(start))
+        rows = (64 if image.device.type == "cpu" else 512) if self.rows is None else self.rows
+        each = max(1, rows // len(start))
         parts = [self._part(*rows) for rows in zip(image.split(each), start.split(each, 1), strict=True)]
         return Inversion(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Inversion)))
 
@@ -76,15 +77,18 @@ class LatentSearch:
         allowed = self.model.allowed(posterior.argmax(1)).repeat(restarts, 1)
         seen, wanted = image.repeat(restarts, 1, 1, 1), posterior.repeat(restarts, 1)
 
-        decided = posterior.argmax(1).repeat(restarts)
+        decided, lost = posterior.argmax(1).repeat(restarts), posterior.new_zeros(len(allowed))
 
         def objective(latent: Tensor, rows: Tensor) -> Tensor:
             loss = self.objective(latent, seen[rows], wanted[rows])
-            return loss + self.negative * self.negative_term(latent, decided[rows]) if self.negative else loss
+            if self.negative:
+                loss = loss + self.negative * self.negative_term(latent, decided[rows])
+            lost[rows] = loss.detach().float()
+            return loss
 
         found = minimise(
             objective, start.flatten(0, 1), steps=self.steps, rate=self.rate,
-            project=lambda latent, rows: latent * allowed[rows], settled=_settled(objective, allowed),
+            project=lambda latent, rows: latent * allowed[rows], settled=_settled(lost),
             check_every=self.patience,
         )  # fmt: skip
         best = best_restart(found, restarts)
@@ -94,14 +98,17 @@ class LatentSearch:
         return Inversion(best.value, made, residual, gap, best.steps, best.steps < self.steps)
 
 
-def _settled(objective: Callable[[Tensor, Tensor], Tensor], start: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a question that is answered yes for the rows whose loss fell by less than a hundredth since the last time."""
-    last = torch.full((len(start),), torch.inf, device=start.device)
+def _settled(lost: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a question that is answered yes for the rows whose loss fell by less than a hundredth since the last time.
+
+    Args:
+        lost: the losses of all rows, which are kept up to date.
+    """
+    last = torch.full_like(lost, torch.inf)
 
     def settled(latent: Tensor, rows: Tensor) -> Tensor:
-        loss = objective(latent, rows).float()
-        finished = loss > 0.99 * last[rows]
-        last[rows] = loss
+        finished = lost[rows] > 0.99 * last[rows]
+        last[rows] = lost[rows]
         return finished
 
     return settled

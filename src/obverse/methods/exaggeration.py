@@ -8,8 +8,8 @@ Deviations:
 - The gradient of the class term reaches the image through the frozen classifier; in the released code it is cut off, so
   that the term trains nothing.
 - Bins with few images (a good classifier leaves hardly any undecided) are trained by class term and reconstructions
-  alone: the critic's ordinal term is left out there, for real and generated images alike, and for a real image also where
-  its generated one asks for such a bin, so that silence says nothing of what is real. So that this differs from the
+  alone: the critic's ordinal term is left out for a real image and for what is made of it together, where either's bin is
+  such a one, so that silence says nothing of what is real. So that this differs from the
   lowest bin, whose term in eq. 4 is 0, half the sum of all v_i is counted to realism: the two end bins have opposite
   terms, and none lies in the middle between them.
 - Between two bins their gains and offsets are mixed, so that the knob turns without steps.
@@ -40,6 +40,7 @@ from obverse.data.base import Dataset, Sample
 from obverse.explainer import Answer, LearnedExplainer, Query
 from obverse.explanation import as_saved
 from obverse.known import Known
+from obverse.latent.inversion import posterior_gap
 from obverse.losses import divergence_each, l1_each
 from obverse.modules import networks_from
 from obverse.networks.blocks import in_parts
@@ -98,7 +99,8 @@ class Exaggeration(LearnedExplainer):
         most: how many times as often as in the plain data an image may be drawn to balance the bins.
         search: halvings of the knob's range, one forward pass each, to come nearer to the posterior that is asked for;
             0 trusts the bins, as published.
-        beyond: bins that the search may go further than the end ones, along the line through the last two.
+        beyond: bins that the search may go further than the end ones, along the line through the last two; answers and paths
+            then end there where an end bin falls short.
         generator_every: critic's moves to one of the generator; the released code has 5, for twenty times as long a run.
         generator_rate, critic_rate: Adam's learning rates; the released code has 2e-4.
         momentum: Adam's betas, of both players.
@@ -200,15 +202,16 @@ class Exaggeration(LearnedExplainer):
         """Yield the critic's move, and at every `generator_every`th step the generator's, on the same images."""
         generator = self._generator
         image = self.augment(batch.image, step.uniform(batch.image.new_empty(len(batch), 6)))
-        own = self._bin(self.classifier.posterior(image))
+        before = self.classifier.posterior(image)
+        own = self._bin(before)
         asked = (step.uniform(image[:, 0, 0, 0]) * self.bins).long()
         moves = step.index % self.generator_every == 0
         with torch.set_grad_enabled(moves):
             latent = generator.encode(image)
             made = generator.decode(torch.cat([latent, latent]), torch.cat([asked, own]))
         fake, same = made.chunk(2)
-        # a real image says nothing of its bin where its fake does not: else the code itself would tell them apart
-        codes = torch.cat([self._code(own) * self._enough(asked)[:, None], self._code(asked)])
+        # both say nothing of their bins where one of them does not: else the code itself would tell them apart
+        codes = torch.cat([self._code(own) * self._enough(asked)[:, None], self._code(asked) * self._enough(own)[:, None]])
         logits = self._judged(torch.cat([image, fake.detach()]), codes)
         losses = {
             "real": self.adversarial * F.relu(1 - logits[: len(own)]).mean(),  # eq. 7
@@ -227,8 +230,7 @@ class Exaggeration(LearnedExplainer):
             "cycle": self.cycle * 2 * (cycled - image).abs().mean(),  # eq. 6
         }
         if self.cycle_divergence:
-            before = self.classifier.posterior(image)[:, 1]
-            kept = bernoulli_divergence(before, self.classifier.logits(cycled))
+            kept = bernoulli_divergence(before[:, 1], self.classifier.logits(cycled))
             losses["cycle_divergence"] = self.cycle_divergence * kept
         if self.latent:
             losses["latent"] = self.latent * (back - latent).float().square().mean()
@@ -262,7 +264,7 @@ class Exaggeration(LearnedExplainer):
     def answer(self, query: Query) -> Answer:
         """Return eq. 2 for what is asked, for the image's own bin (delta = 0), and the map between the two end bins."""
         latent, own = in_parts(self._generator.encode, query.image), self._own(query)
-        low, high = (self._decode(latent, torch.full_like(own, k)) for k in (0, self.bins - 1))
+        low, high = (self._decode(latent, end) for end in self._ends(latent))
         if query.posterior is None:
             towards = (query.target == 1).view(-1, 1, 1, 1)
             counterfactual = torch.where(towards, high, low)
@@ -276,14 +278,15 @@ class Exaggeration(LearnedExplainer):
             attribution=(high - low).abs().mean(1, keepdim=True),
             residual=residual,
             represented=self._known.represented(residual),
+            posterior_gap=posterior_gap(self.classifier, query.image, stable, query.before),
         )
 
     def frames(self, query: Query, count: int) -> Tensor:
         """Return images at equal steps of the posterior, from the image's own bin to the end of the target's side."""
         latent = in_parts(self._generator.encode, query.image)
-        own = self._own(query).float()
-        end = (query.target == 1).float() * (self.bins - 1)
-        between = [self._placed(latent, own.lerp(end, k / (count - 1))) for k in range(1, count - 1)]
+        own, (low, high) = self._own(query).float(), self._ends(latent)
+        end, last = torch.where(query.target == 1, high, low), (query.target == 1).float() * (self.bins - 1)
+        between = [self._placed(latent, own.lerp(last, k / (count - 1))) for k in range(1, count - 1)]
         return torch.stack([self._decode(latent, position) for position in (own, *between, end)], 1)
 
     @property
@@ -340,6 +343,13 @@ class Exaggeration(LearnedExplainer):
         """Return where among the bins (N,) a posterior of class `of` is asked for."""
         second = torch.where(of == 1, posterior, 1 - posterior)
         return second * self.bins - (0.5 if self.target == "centre" else 0.0)
+
+    def _ends(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the positions (N,) of the two ends: the end bins, or with a search beyond them where these fall short."""
+        low, high = (latent.new_full((len(latent),), end) for end in (0.0, self.bins - 1.0))
+        if not (self.search and self.beyond):
+            return low, high
+        return torch.minimum(self._placed(latent, low), low), torch.maximum(self._placed(latent, high), high)
 
     def _placed(self, latent: Tensor, position: Tensor) -> Tensor:
         """Return the position (N,) whose posterior is nearest to what `position` asks for, of those that the search tries."""

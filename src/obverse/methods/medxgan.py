@@ -212,8 +212,6 @@ class MedXGAN(LearnedExplainer):
 
     def validate(self, data: Dataset) -> float:
         """Return, as means over classes, the share of samples decided otherwise + their energy distance to real images."""
-        if self.start == "encoder":
-            self.calibrate(data)
         real = torch.cat([batch.image for batch in data.batches(256, self.device)])
         decided, score = self.classifier.decide(real), 0.0
         for k in range(len(self.classifier.classes)):
@@ -224,10 +222,9 @@ class MedXGAN(LearnedExplainer):
         return score / len(self.classifier.classes)
 
     def finish(self, data: Dataset) -> bool:
-        """Calibrate on 32 images where searches start from noise: minutes, too long for every validation."""
-        if self.start == "normal":
-            self.calibrate(data, count=32)
-        return self.start == "normal"
+        """Calibrate, on 32 images where searches start from noise: they take minutes."""
+        self.calibrate(data, count=32 if self.start == "normal" else 100)
+        return True
 
     def pictures(self, data: Dataset) -> Tensor:
         """Return the grid of 8 anatomies, without and with three pathologies, as one picture."""
@@ -260,7 +257,7 @@ class MedXGAN(LearnedExplainer):
     def calibrate(self, data: Dataset, *, count: int = 100, share: float = 0.9, seed: int = 0) -> float:
         """Set the limit of a good representation to a quantile of the residuals of held-out images, and return it.
 
-        Validation does so where searches start from an encoder, the end of training where they start from noise.
+        The end of training does so, where there are validation images.
 
         Args:
             data: the validation split, of which `count` images are taken evenly.
@@ -344,12 +341,16 @@ class MedXGAN(LearnedExplainer):
             (N, C, H, W), in units of the posterior.
 
         Raises:
-            ValueError: an image of the absent class.
+            ValueError: an image of the absent class, or one that is decided as the class where the walk would start.
         """
         image, before = self._before(image)
         source = before.argmax(1)
         self._check_present(source)
         start = self._target(self.absent if target is None else target, before)
+        if bool((same := start == source).any()):
+            name = self.classifier.classes[int(start[same][0])]
+            raise ValueError(f"target: expected another class than is decided, got {name!r} for {int(same.sum())} images that "
+                             "are decided so; leave it out")  # fmt: skip
         with self._no_trace("float32"):
             found, changed = self._latents(self._query(image, source, seed, start))
             parts = [self._gradients(*rows, form=form, steps=steps)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from obverse.classifier import Classifier
+from obverse.explanation import NotApplicable
 from obverse.generative import GenerativeModel
 from obverse.networks.dcgan import Generator
 
@@ -156,7 +157,8 @@ class AnatomyModel(GenerativeModel):
             NotApplicable: no encoder.
         """
         if not self.has_encoder:
-            return super()._encode(image)
+            raise NotApplicable("encode: anatomy has no encoder; find latents with the invert(image) of its explainer, which "
+                                "keeps those of absent classes at 0")  # fmt: skip
         latent: Tensor = self._networks["encoder"](image)
         return latent.float() * self.allowed(target)
 

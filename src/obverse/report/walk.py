@@ -65,7 +65,7 @@ def walk(explainer: Explainer, explanation: Explanation, *, frames: int = 11, se
     if explainer.has_knob:
         asked = torch.linspace(0, 1, frames)
         way, kind = _turned(explainer, explanation, asked, seed), "the posterior was asked of the method's knob"
-        way[:, -1] = explanation.counterfactual  # which a search beyond the ends may not be: the last picture is the answer's
+        way[:, -1] = explanation.counterfactual  # the last picture is the answer's: a search beyond the ends may go further
     elif type(explainer).frames is Explainer.frames:  # cross-faded from what is there, without a second answer
         start = explanation.image if explanation.stable is None else explanation.stable
         share = torch.linspace(0, 1, frames, device=start.device).view(1, -1, 1, 1, 1)
