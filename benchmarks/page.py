@@ -22,9 +22,9 @@ Made from `benchmarks/results` by `python -m benchmarks page`; all other figures
 
 In brackets 95 % intervals. Weights are chosen on validation images, thresholds of maps too; test images choose nothing. One
 seed each. Where a paper prints the figure, it stands behind the semicolon; its images, classifiers and networks are others, so
-it is for the order of size. Machine A is an AMD EPYC with AVX512-BF16, B an Intel Xeon with AMX, C an Intel Xeon without,
-2 cores each; a run had one core if nothing else is said. Parameters are what an explainer learns, critics included. Rows
-with a star were measured with other settings or images than the table declares by now; the results file has theirs.
+it is for the order of size. Machine A is an AMD EPYC with AVX512-BF16, B an Intel Xeon with AMX, C Intel Xeons without,
+of 2.8 or 2.5 GHz, 2 cores each; a run had one core if nothing else is said. Parameters are what an explainer learns, critics
+included. Rows with a star were measured with other settings or images than the table declares by now; the results file has theirs.
 """
 
 
@@ -103,7 +103,8 @@ SECTIONS = (
             columns=(*DECIDED, *DISTANCES), picture="sheet-digits.png"),
     Section(title="All ten digits, one network", tables=("ten-digits",), columns=columns(
         ("validity", "mean of 90 pairs: validity"), ("worst pair", "worst pair: validity 1 -> 3"),
-        (FOLLOWS[0], "mean of 90 pairs: transfer to a second classifier"), ("L1", "mean of 90 pairs: L1"),
+        ("second classifier decides as asked, all answers", "mean of 90 pairs: transfer to a second classifier"),
+        ("L1", "mean of 90 pairs: L1"),
     ), picture="sheet-ten-digits.png"),
     Section(title="Digits: C3LT", tables=C3LT[0],
             columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED), picture="sheet-c3lt.png"),
@@ -238,9 +239,9 @@ def cell(row: Mapping[str, Any], column: Column, printed: Mapping[tuple[str, str
     if not found:
         return ""
     figure = found[0]
-    text = f"{figure['value']:.3g}"
+    text = number(figure["value"])
     if figure["low"] is not None and column.label != "seconds per image":
-        text += f" ({figure['low']:.3g} to {figure['high']:.3g})"
+        text += f" ({number(figure['low'])} to {number(figure['high'])})"
     papers = [printed[key] for key in ((row["row"], name, column.direction) for name in (figure["label"], figure["metric"]))
               if key in printed]  # fmt: skip
     return text + (f"; {papers[0]:.3g}" if papers else "")
@@ -291,9 +292,15 @@ def means() -> str:
     return "\n".join(lines)
 
 
+def number(value: float) -> str:
+    """Return a figure in three digits, in more where a share that is not all would look like it."""
+    text = f"{value:.3g}"
+    return f"{value:.5g}" if text == "1" and value < 1 else text
+
+
 def between(share: float, ends: Any) -> str:
     """Return a figure with its interval."""
-    return f"{share:.3g}" + (f" ({ends[0]:.3g} to {ends[1]:.3g})" if ends else "")
+    return number(share) + (f" ({number(ends[0])} to {number(ends[1])})" if ends else "")
 
 
 def confounded() -> str:

@@ -45,7 +45,7 @@ class Seconds(Probe):
     unit: ClassVar[str] = "s"
     range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     formula: ClassVar[str] = "wall time of explain, posteriors before and after included; median of up to 5 batches"
-    source: ClassVar[str] = "C3LT table 4, SyCE table 1b (protocol ours: the papers give none)"
+    source: ClassVar[str] = "C3LT table 4, SyCE supplement table 7 (protocol ours: the papers give none)"
     about: ClassVar[str] = (
         "The first explanation includes whatever the method and the machine do once; the second, of one image again, does "
         "not. Compares on one machine only; training is not included. Batches are smaller where a full one would not fit "

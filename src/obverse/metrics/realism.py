@@ -240,7 +240,7 @@ class FrechetDistance(_Distance):
     name: ClassVar[str] = "frechet"
     title: ClassVar[str] = "Frechet distance"
     formula: ClassVar[str] = "|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), unbiased covariances"
-    source: ClassVar[str] = "C3LT table 2 (FID), SyCE section 6.3 (FD), EPE table 2; on named features"
+    source: ClassVar[str] = "C3LT table 2 (FID), SyCE section 6.3 (FD), EPE table 1; on named features"
     about: ClassVar[str] = (
         "Tells how far the set of answers is from real images of that class, in units of the feature space: compare "
         "within one space only, with the floor (as many real images against other real ones) and the distance of the "

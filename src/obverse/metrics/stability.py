@@ -134,7 +134,7 @@ class MapArea(ImageMetric):
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     formula: ClassVar[str] = "mean over pixels of [M > 0.1 max M]; the curve has every level; 0 for a map of zeros"
     source: ClassVar[str] = (
-        "medXGAN table 3 prints the ratio of two methods at one level; compare the curves of two reports"
+        "medXGAN section 4.2 prints the ratio of two methods at one level; compare the curves of two reports"
     )
     about: ClassVar[str] = "Tells how concentrated the map is. Cannot tell whether it is right."
 
