@@ -21,10 +21,11 @@ Made from `benchmarks/results` by `python -m benchmarks page`; all other figures
 [metrics.md](metrics.md) says what each figure means.
 
 In brackets 95 % intervals. Weights are chosen on validation images, thresholds of maps too; test images choose nothing. One
-seed each. Where a paper prints the figure, it stands behind the semicolon; its images, classifiers and networks are others, so
-it is for the order of size. Machine A is an AMD EPYC with AVX512-BF16, B an Intel Xeon with AMX, C Intel Xeons without,
-of 2.8 or 2.5 GHz, 2 cores each; a run had one core if nothing else is said. Parameters are what an explainer learns, critics
-included. Rows with a star were measured with other settings or images than the table declares by now; the results file has theirs.
+seed each. Where a paper prints the figure, it stands behind the semicolon; its images, classifiers and networks are others,
+so it is for the order of size. Machine A is an AMD EPYC with AVX512-BF16, B an Intel Xeon with AMX, C Intel Xeons without, of
+2.8 or 2.5 GHz, 2 cores each; a run had one core if nothing else is said. Parameters are what an explainer learns, critics
+included. Rows with a star were measured with other settings or images than the table declares by now; the results file has
+theirs.
 """
 
 
