@@ -340,7 +340,7 @@ def latents() -> str:
         lines.append(line_of([name, *(between(cells[k]["value"], (cells[k]["low"], cells[k]["high"])) if k in cells else ""
                                       for k in labels)]))  # fmt: skip
     printed = ", ".join(f"{name} {value:g}" for name, value in result["paper"].items())
-    return "\n".join([*lines, "", f"- The paper prints: {printed}.",
+    return "\n".join([*lines, "", f"- The paper prints: {printed}.", *(f"- {note}" for note in result.get("notes", ())),
                       *(f"- {said}" for said in SEEN["medxgan-latents"]), "",
                       "![Brain MRI: deletion and area of the maps](../benchmarks/results/medxgan-curves.png)\n"])  # fmt: skip
 

@@ -473,6 +473,16 @@ def test_the_classifier_sees_the_image_once(images):
     assert seen == [8, 8, 8]  # the image, the model's picture of it, the counterfactual
 
 
+def test_with_its_own_pixels_the_models_picture_is_not_judged(images):
+    explainer, seen = make(own_pixels=0.3), []
+    hook = explainer.classifier.module.register_forward_hook(lambda module, given, logits: seen.append(len(logits)))
+    assert explainer.explain(images).posterior_gap is None
+    hook.remove()
+    assert seen == [8, 8]
+    explainer.inversion_steps = 1
+    assert explainer.explain(images).posterior_gap is not None  # a search keeps the posterior, and says how well
+
+
 def test_asked_for_what_is_already_decided_the_image_stays(images):
     explainer = make(refine_steps=2)
     explanation = explainer.explain(images, "bright")

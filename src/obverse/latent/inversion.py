@@ -131,7 +131,7 @@ def invert(
 
 def located(
     model: GenerativeModel, image: Tensor, classifier: Classifier, *, steps: int, restarts: int = 1, seed: int = 0,
-    before: Tensor | None = None,
+    before: Tensor | None = None, gap: bool = True,
 ) -> Inversion:  # fmt: skip
     """Return the encoder's latents of images, or with steps of search those that `invert` finds.
 
@@ -141,13 +141,15 @@ def located(
         classifier: measures how far the posterior is off, and in a search keeps it.
         steps, restarts, seed: of the search.
         before: (N, K) the classifier's posterior of the images, where it is known.
+        gap: whether the posterior gap of what an encoder found is wanted, which costs the classifier a pass.
     """
     if steps:
         return invert(model, image, classifier=classifier, steps=steps, restarts=restarts, seed=seed, before=before)
     latent = model.encode(image)
     made = model.decode(latent)
     none = torch.zeros(len(image), dtype=torch.int64, device=image.device)
-    return Inversion(latent, made, l1_each(made, image), posterior_gap(classifier, image, made, before), none, none > 0)
+    off = posterior_gap(classifier, image, made, before) if gap else None
+    return Inversion(latent, made, l1_each(made, image), off, none, none > 0)
 
 
 def posterior_gap(classifier: Classifier, image: Tensor, made: Tensor, before: Tensor | None = None) -> Tensor:

@@ -63,8 +63,8 @@ class C3LT(PairExplainer):
     """Counterfactual G(g^n(E(x))), g and h trained together with a cycle h^n(g^n(z)) = z (eqs 1 to 7, 11).
 
     `fit(explainer, data)` trains on images and needs a model with an encoder; `fit(explainer, None)` trains on samples of
-    the model alone. The residual is the mean absolute distance of G(E(x)) to the image, which is the stable image if
-    `own_pixels` is 0, and then bounds how well the counterfactual can keep to it. Hyperparameters: see `PairExplainer` too.
+    the model alone. The residual is the mean absolute distance of G(E(x)) to the image. If `own_pixels` is 0, that is the stable
+    image, it bounds how well the counterfactual can keep to the image, and its posterior gap is told. See `PairExplainer` too.
 
     Args:
         model: the generator with encoder and critic, of the classifier's images.
@@ -380,7 +380,7 @@ class C3LT(PairExplainer):
 
     def _start(self, image: Tensor, seed: int, before: Tensor | None = None) -> Inversion:
         return located(self.model, image, self.classifier, steps=self._searched, restarts=self.inversion_restarts, seed=seed,
-                       before=before)  # fmt: skip
+                       before=before, gap=not self.own_pixels)  # fmt: skip
 
     def _check(self) -> None:
         weights = ("classification", "proximity", "cycle", "adversarial", "population")
