@@ -319,6 +319,9 @@ def confounded() -> str:
                 valid = ", ".join(f"{found['valid'][kind]:.3f}" for kind in ("biased", "unbiased"))
                 gap = between(found["difference"], found["interval"])
                 lines.append(line_of([f"{name}, {way}", str(found["images"]), *flips, gap, ratio, valid]))
+    lines += [line_of([f"EPE, {way}, unbiased classifier, biased images", str(found["images"]), "",
+                       between(found["share"], found["interval"]), "", "", f"{found['valid']:.3f}"])
+              for way, found in result.get("control", {}).items() if found["images"]]  # fmt: skip
     alone = ", ".join(f"{kind} {found['decisions that turn with the mark alone']:.3f} (accuracy {found['accuracy']:.3f})"
                       for kind, found in result["classifiers"].items())  # fmt: skip
     return "\n".join([*lines, "", f"- Decisions that turn when the mark alone is put on or off: {alone}.",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.confounder import CORNER, Corner, compared, figures, flipped, marked
+from benchmarks.confounder import CORNER, Corner, compared, controlled, figures, flipped, marked
 from obverse.classifier import Classifier
 from obverse.data.base import MemoryDataset, Sample
 from obverse.explainer import Answer, Explainer
@@ -91,3 +91,18 @@ def test_explainers_of_both_classifiers_are_compared_image_by_image():
         assert row["flips"]["biased"]["share"] == row["difference"] == 1 and row["flips"]["unbiased"]["share"] == 0
         assert row["ratio"] is None and row["valid"] == {"biased": 1.0, "unbiased": 1.0}
     assert {row["metric"] for row in found["all figures"]["biased"]} == {"validity", "confounding", "l1"}
+
+
+def test_the_control_counts_the_flips_of_one_explainer_alone():
+    test = marked(digits(40), (0.5, 0.5), seed=0)
+    test[:].image[20:, :, 8:20, 14:26] = 1.0
+    classifier = Classifier(Whole(), ["3", "8"], (1, 28, 28))
+    judge = Classifier(Corner(), classes=["mark"], image_shape=(1, 28, 28), head="multilabel")
+    explainer = Marks(classifier)
+    for with_mark in (False, True):
+        explainer.with_mark = with_mark
+        found = controlled(explainer, test, judge)
+        assert list(found) == ["from 3", "from 8", "from 3, against the image remade", "from 8, against the image remade"]
+        assert sum(found[f"from {k}"]["images"] for k in "38") == 40
+        some = [row for row in found.values() if row["images"]]
+        assert all(row["share"] == with_mark and row["valid"] == 1 for row in some) and len(some) >= 2
