@@ -36,8 +36,8 @@ def table(first: str, second: str) -> Table:
         ),
         notes=(
             *COMMON,
-            "Weights, class term, population and own pixels are ours. All rows are 600 steps, and only the last keeps the image's "
-            "own pixels.",
+            "Weights, class term, population and own pixels are ours. All rows are 600 steps, and only the last keeps the "
+            "image's own pixels.",
         ),
     )
 
