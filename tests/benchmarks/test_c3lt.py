@@ -70,7 +70,7 @@ def test_each_row_of_the_ablation_adds_one_term():
         on = [[name for name in weights if (defaults | dict(row.settings))[name]] for row in table.rows.values()]
         assert on == [list(weights[:count]) for count in (1, 2, 3, 4, 5, 5)]
         assert [row.settings.get("own_pixels") for row in table.rows.values()] == [0, 0, 0, 0, 0, None]
-        assert table.rows["all, the population and own pixels"] == c3lt_mnist.short({})
+        assert len({(row.steps, row.batch_size, row.max_minutes) for row in table.rows.values()}) == 1  # nothing else differs
 
 
 @pytest.mark.parametrize("table", [*c3lt_mnist.TABLES, *c3lt_fashion.TABLES], ids=lambda table: table.name)
