@@ -30,9 +30,11 @@ def check_bare(explainer: Any) -> None:
     """
     for field in dataclasses.fields(explainer):
         part = getattr(explainer, field.name) if field.init and not field.kw_only else None
-        if isinstance(part, nn.Module) and "Module" not in str(field.type):
-            wrap = "obverse.Adapter" if "GenerativeModel" in str(field.type) else "obverse.Classifier"
-            raise TypeError(f"{field.name}: expected {field.type}, got a bare {type(part).__name__}; wrap it with {wrap}")
+        if not isinstance(part, nn.Module) or hasattr(part, "fingerprint"):  # a model of the user's may be a module itself
+            continue
+        for kind, wrap in (("GenerativeModel", "obverse.Adapter"), ("Classifier", "obverse.Classifier")):
+            if kind in str(field.type):
+                raise TypeError(f"{field.name}: expected {field.type}, got a bare {type(part).__name__}; wrap it with {wrap}")
 
 
 def check_part(name: str, part: Classifier | GenerativeModel, classifier: Classifier) -> None:

@@ -43,9 +43,7 @@ class RunFolder:
             return RunFolder(None, main=main)
         folder = Path(path)
         config = folder / "config.json"
-        if config.exists() and existing == "refuse":
-            raise ValueError(f"run_dir: {folder} holds a run already; choose another folder, or pass "
-                             "existing='resume' (--resume) to go on or existing='overwrite' (--overwrite)")  # fmt: skip
+        RunFolder.check(path, existing)
         others = sorted(set(contents(folder)) - {"classifier", "model", "run.json"})  # what is explained may be there already
         if others and not config.exists():
             raise ValueError(f"run_dir: {folder} holds no run but {others[0]}; choose an empty or a new folder")
@@ -65,6 +63,17 @@ class RunFolder:
             write_json(config, {"what": dict(what), "fit": dict(settings), "versions": versions()})
         wait()  # and has written before the others read
         return RunFolder(folder, main=main)
+
+    @staticmethod
+    def check(path: str | Path | None, existing: Existing) -> None:
+        """Refuse a folder that holds a run, if that is asked for.
+
+        Raises:
+            ValueError: it does.
+        """
+        if path is not None and existing == "refuse" and (Path(path) / "config.json").exists():
+            raise ValueError(f"run_dir: {path} holds a run already; choose another folder, or pass "
+                             "existing='resume' (--resume) to go on or existing='overwrite' (--overwrite)")  # fmt: skip
 
     def restore(self, state: State) -> None:
         """Put the last state back, if there is one."""

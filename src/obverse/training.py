@@ -184,8 +184,9 @@ def fit(
     if validation is not None and len(validation) == 0:
         raise ValueError("validation: expected at least one image, got none; check the split, or leave it out")
     if data is None and not trainable.from_samples:
-        raise ValueError(f"data: {type(trainable).__name__} is trained on images, got None; pass a data set (C3LT alone can be "
-                         "trained on samples of a generator)")  # fmt: skip
+        raise ValueError(f"data: {type(trainable).__name__} is trained on images, got None; pass a data set (or, in a class of "
+                         "your own whose train_step makes its images, set from_samples = True)")  # fmt: skip
+    RunFolder.check(run_dir, existing)  # before anything looks at the data, and remembers it
     batches = Batches(trainable, data, batch_size, seed, rank, world, device)
     batch_size = batches.size
     facts = None if data is None else {"name": data.name, "shape": list(data.image_shape), "count": len(data)}

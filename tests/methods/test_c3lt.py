@@ -738,6 +738,18 @@ def test_bare_modules_are_to_be_wrapped():
         XGEM(blocks_classifier(), nn.Linear(6, 256))
 
 
+def test_a_model_that_is_a_module_itself_is_not_bare():
+    class Own(nn.Module, Plane):
+        def __init__(self):
+            nn.Module.__init__(self)
+            Plane.__init__(self)
+
+        def modules(self):
+            return Plane.modules(self)
+
+    assert XGEM(blocks_classifier(), Own()).model.latent_size == 6
+
+
 def test_models_that_do_not_fit():
     with pytest.raises(NotApplicable, match="model: plane has no critic for the adversarial term; pass adversarial=0"):
         make(model=Plane(critic=False))

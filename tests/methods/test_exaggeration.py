@@ -100,7 +100,7 @@ def equations(explainer, index=0):
     return {
         "real": explainer.adversarial * mean(-min(0, -1 + d) for d in judged(x, own, asked)),  # eq. 7
         "fake": explainer.adversarial * mean(-min(0, -1 - d) for d in judged(fake, asked, own)),  # eq. 7
-        "adversarial": -explainer.adversarial * mean(judged(fake, asked, asked)),  # eq. 8
+        "adversarial": -explainer.adversarial * mean(judged(fake, asked, own)),  # eq. 8
         "divergence": explainer.divergence * mean(kl((k + 0.5) / 4, q) for k, q in zip(asked, after, strict=True)),
         "reconstruction": explainer.reconstruction * l1(x, same),  # eq. 5
         "cycle": explainer.cycle * l1(x, cycled),  # eq. 6
@@ -439,7 +439,8 @@ def test_a_searched_path_gives_the_posteriors_in_equal_steps_to_an_end_that_may_
     torch.testing.assert_close(answer.counterfactual, as_saved(frames[:, -1]))
     assert answer.posterior_after[:, 1].min() > 0.85 > short.explain(dark, "bright").posterior_after[:, 1].max()
     wide, narrow = (one.explain(dark, "bright").attribution.mean() for one in (far, short))
-    assert wide > narrow  # the map goes from end to end
+    assert wide > narrow  # the map goes from end to end; the knob's is not searched for
+    assert torch.equal(far.at(dark, 0.3, of="bright").attribution, short.explain(dark, "bright").attribution)
 
 
 def test_ends_that_do_not_fall_short_stay(images, monkeypatch):
@@ -531,6 +532,16 @@ def test_validation_scores_knob_reconstruction_and_ends_and_sets_the_limit():
     said = f"Poorly represented: exaggeration's own picture of the image is off by {float(residual[row]):.3f}"
     assert said in after.words(row)
     assert "Poorly" not in after.words(int(after.represented.nonzero()[0]))
+
+
+def test_a_refused_run_leaves_what_was_known(tmp_path):
+    explainer = make(thin=1, bins=2)
+    run = {"steps": 1, "batch_size": 4, "progress": False, "run_dir": tmp_path / "run"}
+    fit(explainer, bright_data(16), **run)
+    counts = explainer._counts.tolist()
+    with pytest.raises(ValueError, match="holds a run already"):
+        fit(explainer, bright_data(8), **run)
+    assert explainer._counts.tolist() == counts and sum(counts) == 16
 
 
 def test_the_limit_is_that_of_the_best_weights_and_is_saved(tmp_path):

@@ -321,6 +321,15 @@ def limit_by_hand(explainer, data, count) -> float:
     return float(explainer.invert(data[rows].image).residual.quantile(0.9))
 
 
+def test_a_run_that_is_stopped_has_a_limit_too(tmp_path):
+    explainer, data = make(start="encoder"), bright_data(16, seed=7)
+    explainer.validate(data)
+    limit = explainer._known.limit.clone()
+    assert limit.isfinite()
+    explainer.players()
+    assert not explainer._known.limit.isfinite()  # another fit
+
+
 def test_another_search_has_another_usual_residual():
     explainer = make()
     explainer.calibrate(bright_data(10, seed=7), count=5)

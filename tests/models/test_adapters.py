@@ -90,6 +90,13 @@ def untrained_encoder():
         return nn.Sequential(nn.Flatten(), nn.Linear(256, 8))
 
 
+class Whole(nn.Module):
+    """A critic that says one thing of all images together."""
+
+    def forward(self, image):
+        return image.mean()
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"image_shape": (1, 28, 28)}, r"image_shape: expected images of shape \(1, 28, 28\), got \(1, 16, 16\)"),
     ({"pixels": (0, 1)}, r"pixels: expected values in \[0, 1\], got \[-"),
@@ -98,6 +105,7 @@ def untrained_encoder():
     ({"encoder": nn.Sequential(nn.Flatten(), nn.Linear(256, 5))}, r"encoder: expected latents of shape \(N, 8\)"),
     ({"encoder": Inverse(Linear(seed=1))}, r"encoder: images of the generator come back with .*trained for"),
     ({"encoder": untrained_encoder()}, r"encoder: images of the generator come back with"),
+    ({"critic": Whole()}, r"critic: expected one number an image, got \(\) for 16 images; wrap it"),
     ({"critic": nn.Sequential(nn.Flatten(), nn.Linear(256, 5))}, r"critic: expected one number an image, got \(16, 5\)"),
     ({"encoder": nn.Sequential(nn.Flatten(), nn.Linear(64, 8))}, r"encoder: it failed on images of \(1, 16, 16\): .* trained"),
     ({"critic": nn.Sequential(nn.Flatten(), nn.Linear(64, 1))}, r"critic: it failed on images of .*; pass the critic that"),
@@ -148,6 +156,10 @@ def test_what_is_no_generator_is_refused():
 
 
 def test_whatever_a_generator_fails_with_is_told():
+    class Unfinished(Linear):
+        def forward(self, latent):
+            return self.nope(latent)
+
     class Two(Linear):
         def forward(self, latent, label):
             return super().forward(latent)
@@ -156,7 +168,7 @@ def test_whatever_a_generator_fails_with_is_told():
         def forward(self, latent):
             raise AssertionError
 
-    for kind, said in ((Two, r"missing 1 required .* 'label'"), (Picky, "AssertionError")):
+    for kind, said in ((Unfinished, "has no attribute 'nope'"), (Two, r"missing 1 required .* 'label'"), (Picky, "AssertionError")):
         with pytest.raises(ValueError, match=rf"generator: it failed on latents of size 8: .*{said}.*; pass the latent_size"):
             Adapter(kind(), image_shape=SHAPE, latent_size=SIZE, pixels=(-1, 1))
 

@@ -48,6 +48,7 @@ def read_header(path: Path) -> Header:
 
 
 def _coloured(image: Image.Image) -> bool:
+    """Return whether a picture has colours: a palette of greys has none."""
     if image.mode == "P":
         palette = np.asarray(image.getpalette("RGB")).reshape(-1, 3)
         return bool((palette != palette[:, :1]).any())

@@ -56,13 +56,13 @@ def draw(
     have = [0] * count
     drawn, accepted = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.int64)
     earlier = before or ([0] * count, [0] * count)
+    calls = 0
     while min(have) < rows:
         lacking = [k for k in range(count) if have[k] < rows]
         for group in [lacking] if model.classes is None else [[k] for k in lacking]:
-            k, size = group[0], 2 * rows * count
-            if model.classes is not None:  # nearly all are decided as asked: as many as are likely to be enough
-                tried, taken = int(drawn[k]) + earlier[0][k], int(accepted[k]) + earlier[1][k]
-                size = min(2 * rows, math.ceil((rows - have[k]) * (tried / max(taken, 1) if tried else 1)))
+            size = 2 * rows * count
+            if model.classes is not None:  # most are decided as asked; the sizes must not depend on how many, see Step.normal
+                size = rows if calls == 0 else min(2 * rows, max(8, rows // 2) << (calls - 1))
             noise = normal(size)
             target = None if model.classes is None else model.index(classifier.classes[classes[group[0]]])
             with torch.no_grad():
@@ -78,6 +78,7 @@ def draw(
                 have[k] += len(mine)
                 totals = int(drawn[k]) + earlier[0][k], int(accepted[k]) + earlier[1][k]
                 _check_hope(model, classifier.classes[classes[k]], *totals, least)
+        calls += 1
     latents, images = ([torch.cat([one[part] for one in each]) for each in found] for part in (0, 1))
     return Drawn(torch.cat(latents), torch.cat(images), drawn, accepted)
 

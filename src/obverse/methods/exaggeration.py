@@ -160,7 +160,8 @@ class Exaggeration(LearnedExplainer):
     # ------------------------------------------------------------------ training
 
     def players(self) -> dict[str, Optimizer]:
-        """Return one Adam for encoder and generator and one for the critic."""
+        """Return one Adam for encoder and generator and one for the critic; the limit of an earlier fit is forgotten."""
+        self._known.forget()
         rates = {"generator": self.generator_rate, "critic": self.critic_rate}
         return {name: Adam(self.networks[name].parameters(), rate, self.momentum) for name, rate in rates.items()}
 
@@ -211,8 +212,8 @@ class Exaggeration(LearnedExplainer):
             made = generator.decode(torch.cat([latent, latent]), torch.cat([asked, own]))
         fake, same = made.chunk(2)
         # both say nothing of their bins where one of them does not: else the code itself would tell them apart
-        codes = torch.cat([self._code(own) * self._enough(asked)[:, None], self._code(asked) * self._enough(own)[:, None]])
-        logits = self._judged(torch.cat([image, fake.detach()]), codes)
+        codes = [self._code(own) * self._enough(asked)[:, None], self._code(asked) * self._enough(own)[:, None]]
+        logits = self._judged(torch.cat([image, fake.detach()]), torch.cat(codes))
         losses = {
             "real": self.adversarial * F.relu(1 - logits[: len(own)]).mean(),  # eq. 7
             "fake": self.adversarial * F.relu(1 + logits[len(own) :]).mean(),  # eq. 7
@@ -224,7 +225,7 @@ class Exaggeration(LearnedExplainer):
         cycled = generator.decode(back, own)
         away = bernoulli_divergence(self._probability(asked), self.classifier.logits(fake))
         losses = {
-            "adversarial": -self.adversarial * self._judged(fake, self._code(asked)).mean(),  # eq. 8
+            "adversarial": -self.adversarial * self._judged(fake, codes[1]).mean(),  # eq. 8
             "divergence": self.divergence * away,  # section 2.2
             "reconstruction": self.reconstruction * 2 * (same - image).abs().mean(),  # eq. 5
             "cycle": self.cycle * 2 * (cycled - image).abs().mean(),  # eq. 6
@@ -264,7 +265,8 @@ class Exaggeration(LearnedExplainer):
     def answer(self, query: Query) -> Answer:
         """Return eq. 2 for what is asked, for the image's own bin (delta = 0), and the map between the two end bins."""
         latent, own = in_parts(self._generator.encode, query.image), self._own(query)
-        low, high = (self._decode(latent, end) for end in self._ends(latent))
+        ends = self._ends(latent, beyond=self.beyond if query.posterior is None else 0.0)  # the knob's map need not be searched
+        low, high = (self._decode(latent, end) for end in ends)
         if query.posterior is None:
             towards = (query.target == 1).view(-1, 1, 1, 1)
             counterfactual = torch.where(towards, high, low)
@@ -284,7 +286,7 @@ class Exaggeration(LearnedExplainer):
     def frames(self, query: Query, count: int) -> Tensor:
         """Return images at equal steps of the posterior, from the image's own bin to the end of the target's side."""
         latent = in_parts(self._generator.encode, query.image)
-        own, (low, high) = self._own(query).float(), self._ends(latent)
+        own, (low, high) = self._own(query).float(), self._ends(latent, beyond=self.beyond)
         end, last = torch.where(query.target == 1, high, low), (query.target == 1).float() * (self.bins - 1)
         between = [self._placed(latent, own.lerp(last, k / (count - 1))) for k in range(1, count - 1)]
         return torch.stack([self._decode(latent, position) for position in (own, *between, end)], 1)
@@ -344,10 +346,10 @@ class Exaggeration(LearnedExplainer):
         second = torch.where(of == 1, posterior, 1 - posterior)
         return second * self.bins - (0.5 if self.target == "centre" else 0.0)
 
-    def _ends(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+    def _ends(self, latent: Tensor, *, beyond: float) -> tuple[Tensor, Tensor]:
         """Return the positions (N,) of the two ends: the end bins, or with a search beyond them where these fall short."""
-        low, high = (latent.new_full((len(latent),), end) for end in (0.0, self.bins - 1.0))
-        if not (self.search and self.beyond):
+        low, high = (torch.full((len(latent),), end, device=latent.device) for end in (0.0, self.bins - 1.0))
+        if not (self.search and beyond):
             return low, high
         return torch.minimum(self._placed(latent, low), low), torch.maximum(self._placed(latent, high), high)
 

@@ -158,7 +158,8 @@ class MedXGAN(LearnedExplainer):
     # ------------------------------------------------------------------ training
 
     def players(self) -> dict[str, Optimizer]:
-        """Return one Adam for the critic and one for the generator, with the encoder where there is one."""
+        """Return one Adam for the critic and one for the generator, with the encoder where there is one; see `calibrate`."""
+        self._known.forget()  # what an earlier fit found usual
         made = [
             p for name in ("generator", "encoder") if name in self.networks for p in self.networks[name].parameters()
         ]
@@ -212,6 +213,8 @@ class MedXGAN(LearnedExplainer):
 
     def validate(self, data: Dataset) -> float:
         """Return, as means over classes, the share of samples decided otherwise + their energy distance to real images."""
+        if self.start == "encoder":  # for a run that is stopped; the end takes more images
+            self.calibrate(data, count=32)
         real = torch.cat([batch.image for batch in data.batches(256, self.device)])
         decided, score = self.classifier.decide(real), 0.0
         for k in range(len(self.classifier.classes)):
@@ -257,7 +260,7 @@ class MedXGAN(LearnedExplainer):
     def calibrate(self, data: Dataset, *, count: int = 100, share: float = 0.9, seed: int = 0) -> float:
         """Set the limit of a good representation to a quantile of the residuals of held-out images, and return it.
 
-        The end of training does so, where there are validation images.
+        The end of training does so, where there are validation images, and where searches start from an encoder each validation.
 
         Args:
             data: the validation split, of which `count` images are taken evenly.

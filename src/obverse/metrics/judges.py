@@ -268,7 +268,7 @@ def judge(make: Callable[[Classifier, JudgeSettings, int], J], context: Context,
         folder = judges / name
         if standing(folder).exists() and read_json(folder / "judge.json") == what:
             made.networks.load_state_dict(load_tensors(folder / "networks.safetensors"))
-            if (folder / "decisions.json").exists():
+            if (standing(folder) / "decisions.json").exists():
                 made.counts = torch.tensor(read_json(folder / "decisions.json")["images"])
         else:
             decided = made.groups(reference)

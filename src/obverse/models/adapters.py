@@ -123,7 +123,7 @@ class Adapter(GenerativeModel):
             seen = self._as_theirs(image).requires_grad_(True)
             opinion = tried("critic", lambda: judge(seen),
                             f"images of {self.image_shape}", "pass the critic that was trained beside it")  # fmt: skip
-        if len(opinion) != PROBES or opinion.numel() != PROBES:
+        if opinion.ndim == 0 or len(opinion) != PROBES or opinion.numel() != PROBES:
             raise ValueError(f"critic: expected one number an image, got {tuple(opinion.shape)} for {PROBES} images; wrap it to "
                              "return (N,) opinions")  # fmt: skip
         if self.critic_outputs == "logits" and last_operation(opinion).startswith("Sigmoid"):
@@ -252,7 +252,7 @@ def tried(part: str, run: Callable[[], Any], on: str, remedy: str) -> Tensor:
     """
     try:
         made = run()
-    except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
+    except Exception as error:  # whatever the user's code raises
         raise ValueError(f"{part}: it failed on {on}: {str(error) or type(error).__name__}; {remedy}") from error
     if not isinstance(made, Tensor):
         raise TypeError(f"{part}: expected it to return a tensor, got {type(made).__name__}; wrap it to return one")
