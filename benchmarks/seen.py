@@ -80,9 +80,9 @@ SEEN: dict[str, tuple[str, ...]] = {
     ),
     "c3lt-rigged": (
         "Seen, on 16 test images (from above: images, asked for a 9, asked for a 1): asked for a 9, the walk that this "
-        "classifier guides ends in blots and scraps, which it never decides 9, and in a few 9s; asked for a 1, in 1s, some of them broken. "
-        "Counted apart, valid or not: a classifier that saw all ten digits decides 9 for 580 of 982 of the former and 1 for all "
-        "of the latter.",
+        "classifier guides ends in blots and scraps, which it never decides 9, and in a few 9s; asked for a 1, in 1s, some of "
+        "them broken. Counted apart, valid or not: a classifier that saw all ten digits decides 9 for 580 of 982 of the former "
+        "and 1 for all of the latter.",
         "The few valid answers of the first row are of 4s that the classifier takes for a 2, 6, 7 or 8, and that were asked for "
         "a 4: of 973 that it decides 4 none becomes a 9. Without a valid 9 there is no Frechet distance to 9s.",
         "Ten minutes held 618 and 641 of the 1200 steps.",
