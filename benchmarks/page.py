@@ -112,7 +112,8 @@ SECTIONS = (
     Section(title="Clothes: C3LT", tables=C3LT[1],
             columns=(*SEARCHED, *REBUILT, *REALISM, *SPEED), picture="sheet-c3lt-more.png"),
     Section(title="Digits 4 and 9: C3LT's terms added one by one", tables=("c3lt-ablation-49",),
-            columns=(*SEARCHED, *REBUILT, *REALISM, *columns(("FD, classifier features", "Frechet distance, classifier features"))),
+            columns=(*SEARCHED, *REBUILT, *REALISM,
+                     *columns(("FD, classifier features", "Frechet distance, classifier features"))),
             picture="sheet-c3lt-ablation-49.png"),
     Section(title="Digits 4 and 9: CycleGAN, which asks no classifier", tables=("c3lt-cyclegan-49",), columns=(
         *SEARCHED, *REALISM, *columns(("FD, classifier features", "Frechet distance, classifier features")), *SPEED),
