@@ -146,8 +146,7 @@ SEEN: dict[str, tuple[str, ...]] = {
         "least 130 (the paper: 1.7 and 4.4). The biased classifier turns only 3 % of its decisions with the mark alone.",
         "Each explainer was trained on its own classifier's images, as in the paper, so that flips could come from the images "
         "alone. They do not: the same network trained on biased images for an unbiased classifier flips no mark of 1984 digits "
-        "([sheet](../benchmarks/results/confounder-control.png): digits turn, marks stay). What the biased classifier makes of "
-        "the mark alone is little all the same: 3 % of its decisions.",
+        "([sheet](../benchmarks/results/confounder-control.png): digits turn, marks stay).",
         "With a plain tangent at the generator's end the unbiased knob lost every mark, and only the comparison with the image "
         "remade told the classifiers apart.",
     ),
