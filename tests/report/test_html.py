@@ -64,7 +64,7 @@ def test_everything_is_there(page):
     for part in ("validity (Val)", "95 % interval", "healthy → lesion", "what changed", "mask", "true twin",
                  "Not computed", "the method makes no stable image", "Training", "explainer: hyperparameters: strength",
                  "seed", "torch", "prefers-color-scheme: dark", "before", "at the slider", 'type="range"',
-                 "only answers that are not valid", "Higher is better.", "Methods and sources", "SyCE table",
+                 "only answers that are not valid", "Higher is better.", "Methods and sources", "SyCE supplement table",
                  "Environment"):  # fmt: skip
         assert part in page, part
 
