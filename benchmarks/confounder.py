@@ -115,6 +115,7 @@ def run(*, quick: bool) -> dict[str, Any]:
     if not quick:
         write_json(RESULTS / "confounder.json", result)
         sheet({kind: explainers["EPE", kind] for kind in SHARES}, test).savefig(RESULTS / "confounder.png", dpi=110)
+        sheet({"control": control}, test).savefig(RESULTS / "confounder-control.png", dpi=110)
     return result
 
 

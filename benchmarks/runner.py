@@ -50,9 +50,7 @@ def run(table: Table, *, quick: bool = False, only: Sequence[str] = (), again: b
         name: obverse.data.open(table.data, split=name, size=table.size, count=table.counts.get(name))
         for name in ("train", "validation", "test")
     }
-    seen = [name for name in splits["train"].classes if name not in table.unseen]
-    shown = of_classes(splits["train"], seen) if table.unseen else splits["train"]
-    classifier, _ = train_classifier(table.classifier, shown, splits["validation"], 0)
+    classifier, _ = train_classifier(table.classifier, seen_by_classifier(table, splits["train"]), splits["validation"], 0)
     second = None
     if table.second_classifier is not None:
         second, _ = train_classifier(table.second_classifier, splits["train"], splits["validation"], 1)
@@ -221,6 +219,11 @@ def first_of_each(data: Dataset, count: int) -> Dataset:
         raise ValueError(f"test_count: {data.name} has no labels, got {count} of each class; leave it out")
     rows: list[Tensor] = [(labels == k).nonzero().flatten()[:count] for k in labels.unique().tolist()]
     return data.subset(torch.cat(rows).sort().values)
+
+
+def seen_by_classifier(table: Table, train: Dataset) -> Dataset:
+    """Return the training images of the classes that the classifier of a table is trained on."""
+    return of_classes(train, [name for name in train.classes if name not in table.unseen]) if table.unseen else train
 
 
 def of_classes(data: Dataset, names: Sequence[str]) -> Dataset:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import obverse.data
-from benchmarks.runner import RESULTS
+from benchmarks.runner import RESULTS, of_classes, seen_by_classifier
 from benchmarks.table import Training
 from benchmarks.tables import BASELINES, TABLES
 from benchmarks.training import Workshop, train_classifier, trained
@@ -33,15 +33,16 @@ def run(*, quick: bool) -> dict[str, Any]:
     for table in BASELINES[:1] if quick else TABLES.values():
         splits = {name: obverse.data.open(table.data, split=name, size=table.size, count=table.counts.get(name))
                   for name in ("train", "validation", "test")}  # fmt: skip
-        if not trained("classifier", table.classifier, splits["train"], 0, ""):
+        train = seen_by_classifier(table, splits["train"])
+        if not trained("classifier", table.classifier, train, 0, ""):
             sys.stdout.write(f"{table.name}: left out, its classifier is not trained yet\n")
             continue
-        shop = Workshop(table.rows, train_classifier(table.classifier, splits["train"], splits["validation"], 0)[0], splits)
+        shop = Workshop(table.rows, train_classifier(table.classifier, train, splits["validation"], 0)[0], splits)
         ready = [name for name in table.rows if shop.ready(name, 0)]
         if table not in BASELINES and not any(isinstance(table.rows[name], Training) for name in ready):
             sys.stdout.write(f"{table.name}: left out, no row is trained yet\n")
             continue
-        sample = shown(splits["test"])
+        sample = shown(of_classes(splits["test"], table.test_classes) if table.test_classes else splits["test"])
         explainers = {name: shop.make(name, 0)[0] for name in ready}
         answers = {name: explainer.explain(sample.image) for name, explainer in explainers.items()}
         if "C3LT" in answers:
