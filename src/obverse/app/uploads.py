@@ -14,7 +14,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from obverse.data.images import CorruptImageError, image_for
+from obverse.data.images import CorruptImageError, coloured, image_for
 from obverse.data.medical import fitted, is_medical, read_slice
 
 FORMATS = ("PNG", "JPEG", "TIFF")
@@ -140,20 +140,17 @@ def checked(
     try:
         return image_for(path, shape).numpy(), 0, 1, tuple(notes)
     except CorruptImageError as error:
-        raise ValueError(
-            f"{path}: expected a whole picture, got a damaged one ({error.__cause__}); save it anew"
-        ) from error
+        raise ValueError(_damaged(path, error.__cause__)) from error
 
 
 def _looked_at(path: Path, shape: tuple[int, int, int]) -> list[str]:
-    """Return notes on a picture file from its header alone."""
+    """Return notes on a picture file from its header, of one with a palette after decoding it."""
     try:
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise ValueError(f"{path}: expected {LIMITS}, got {picture.width} x {picture.height} pixels; make it "
                                  "smaller")  # fmt: skip
-            colour = picture.mode not in ("1", "L", "LA", "La", "F") and not picture.mode.startswith("I")
-            notes = _turned(colour, (picture.height, picture.width), shape)
+            notes = _turned(coloured(picture), (picture.height, picture.width), shape)
             if picture.mode.startswith("I"):
                 notes.append("16 bit: 65535 is white; if the picture looks black, its values use only a part of that")
             if getattr(picture, "is_animated", False):
@@ -163,6 +160,12 @@ def _looked_at(path: Path, shape: tuple[int, int, int]) -> list[str]:
         raise ValueError(f"{path}: expected a {READABLE} file, got something else; convert it") from None
     except Image.DecompressionBombError:
         raise ValueError(f"{path}: expected {LIMITS}, got far more pixels; make it smaller") from None
+    except OSError as error:
+        raise ValueError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: BaseException | None) -> str:
+    return f"{path}: expected a whole picture, got a damaged one ({error}); save it anew"
 
 
 def _turned(colour: bool, size: tuple[int, ...], shape: tuple[int, int, int]) -> list[str]:

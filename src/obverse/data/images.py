@@ -44,11 +44,11 @@ def read_header(path: Path) -> Header:
     """
     with _opened(path) as opened:
         image = _upright(opened)
-        return Header(image.height, image.width, _coloured(image), image.mode in _DEEP)
+        return Header(image.height, image.width, coloured(image), image.mode in _DEEP)
 
 
-def _coloured(image: Image.Image) -> bool:
-    """Return whether a picture has colours: a palette of greys has none."""
+def coloured(image: Image.Image) -> bool:
+    """Return whether a picture has colours: a palette of greys has none; to look into a palette decodes the picture."""
     if image.mode == "P":
         palette = np.asarray(image.getpalette("RGB")).reshape(-1, 3)
         return bool((palette != palette[:, :1]).any())
