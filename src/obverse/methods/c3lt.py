@@ -121,11 +121,11 @@ class C3LT(PairExplainer):
     step: Kind = "residual"
     hidden: int | None = 512
     classification: float = 2.0
-    margin: float = 5.0
+    margin: float = 7.0
     proximity: float = 30.0
     cycle: float = 5.0
     adversarial: float = 0.001
-    population: float = 50.0
+    population: float = 30.0
     smoothness: float = 0.5
     entropy: float = 0.1
     own_pixels: float = 0.3
