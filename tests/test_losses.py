@@ -14,9 +14,11 @@ from obverse.losses import (
     gradient_penalty,
     l1_each,
     l1_l2,
+    log_odds,
     margin_loss,
     mask_entropy,
     mask_smoothness,
+    own_odds,
     real_loss,
     real_penalty,
     shared_change,
@@ -71,6 +73,18 @@ def test_margin_loss():
     (gradient,) = torch.autograd.grad(loss, two)
     assert loss.item() == pytest.approx(5.5) and gradient.tolist() == [[1.0, -1.0]]
     assert margin_loss(logits.bfloat16(), target, 4.0).dtype == torch.float32
+    each = torch.tensor([1.0, 2.0, 9.0])
+    slow = sum(max(0.0, own - value) for own, value in zip(each.tolist(), odds, strict=True)) / 3
+    assert margin_loss(logits, target, each).item() == pytest.approx(slow, rel=1e-6)
+    assert margin_loss(logits, target, 0.0) == class_loss(logits, target)
+    assert log_odds(logits, target).tolist() == pytest.approx(odds, rel=1e-6)
+
+
+def test_own_odds_are_the_medians_of_each_class():
+    odds = [2.0, 0.25, 5.0, 7.0, -3.0]
+    target = torch.tensor([0, 1, 0, 0, 1])
+    logits = torch.tensor([[value, 0.0] if k == 0 else [0.0, value] for value, k in zip(odds, target.tolist(), strict=True)])
+    assert own_odds(logits, target).tolist() == [5.0, 1.0, 5.0, 5.0, 1.0]  # the second class's is below 1
 
 
 def test_class_loss_keeps_its_gradient_where_a_clipped_probability_loses_it():

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import ClassVar, Literal
 
 import pytest
@@ -92,6 +93,10 @@ class Adjusted:
     def __post_init__(self):
         check_least(self, 1, "steps")
         check_share(self, "share")
+
+
+def test_a_setting_that_is_left_to_the_rest_is_not_checked():
+    check_least(SimpleNamespace(name="it", width=None), 1, "width")
 
 
 def test_what_counts_after_training_can_be_set_and_is_checked():

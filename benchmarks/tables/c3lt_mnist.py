@@ -138,8 +138,8 @@ COMMON = (
 )
 NOTES = (
     *COMMON,
-    "Population 50 and 20 have a margin of 5: the smaller the population, the fewer changes, and the less of the other class's "
-    "look.",
+    "Population 50 and 20, instead of 25, have a margin of 5, instead of the classifier's usual log-odds: the smaller the "
+    "population, the fewer changes, and the less of the other class's look.",
     "C3LT's weights, its class term, its population and own pixels are ours; rows with the published ones and from samples "
     "alone are declared for every pair, and measured where they stand.",
     "Closer: proximity 40 and no population; freer: proximity 5. Closer, freer and 10 minutes are 1200 steps, or as many as "
@@ -147,7 +147,7 @@ NOTES = (
     "C3LT keeps the image's own pixels where the model's picture does not change, so it has no stable image. The model's "
     "picture is the same walks without that: its residual and its L1 to the stable image stand beside.",
 )
-BEFORE = "C3LT's population and margin are 50 and 5 where no row says otherwise: its defaults of before, not measured anew."
+BEFORE = "Where no row says otherwise C3LT has a population of 50 and a margin of 5, its defaults of before."
 
 
 def table(first: str, second: str) -> Table:

@@ -36,15 +36,31 @@ def class_loss(logits: Tensor, target: Tensor) -> Tensor:
     return loss
 
 
-def margin_loss(logits: Tensor, target: Tensor, margin: float) -> Tensor:
-    """Mean of max(0, margin - log-odds of the target) over (N, K) logits and (N,) classes.
-
-    The cross entropy hardly pulls at what is nearly decided, and for ever a little at what is decided; this pulls alike until
-    the posterior is 1 / (1 + exp(-margin)), and then lets go.
-    """
+def log_odds(logits: Tensor, target: Tensor) -> Tensor:
+    """Return (N,), the log of the target's posterior over that of all other classes, from (N, K) logits and (N,) classes."""
     own = logits.float().gather(1, target[:, None]).squeeze(1)
     others = logits.float().scatter(1, target[:, None], -torch.inf).logsumexp(1)
-    return F.relu(margin - (own - others)).mean()
+    return own - others
+
+
+def own_odds(logits: Tensor, target: Tensor) -> Tensor:
+    """Return (N,), for each row of (N, K) logits the median of the log-odds of all rows of its class, at least 1."""
+    odds = log_odds(logits, target)
+    usual = torch.empty_like(odds)
+    for k in target.unique():
+        usual[target == k] = odds[target == k].median().clamp_min(1)
+    return usual
+
+
+def margin_loss(logits: Tensor, target: Tensor, margin: float | Tensor) -> Tensor:
+    """Mean of max(0, margin - log-odds of the target) over (N, K) logits and (N,) classes; a margin of 0 is `class_loss`.
+
+    The cross entropy hardly pulls at what is nearly decided, and for ever a little at what is decided; this pulls alike until
+    the posterior is 1 / (1 + exp(-margin)), and then lets go. There is one margin, or (N,).
+    """
+    if not isinstance(margin, Tensor) and margin == 0:
+        return class_loss(logits, target)
+    return F.relu(margin - log_odds(logits, target)).mean()
 
 
 def real_loss(logit: Tensor) -> Tensor:

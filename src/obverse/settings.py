@@ -47,14 +47,14 @@ def check_positive(what: Any, *names: str) -> None:
 
 
 def check_least(what: Any, least: float, *names: str) -> None:
-    """Raise unless every named hyperparameter is at least `least`.
+    """Raise unless every named hyperparameter is at least `least`, or None.
 
     Raises:
         ValueError: naming the first that is not.
     """
     for name in names:
         value = getattr(what, name)
-        if not value >= least:
+        if value is not None and not value >= least:
             raise ValueError(f"{name}: expected at least {least:g} for {what.name}, got {value:g}; leave it out for the "
                              "default")  # fmt: skip
 

@@ -136,8 +136,27 @@ def test_the_class_term_lets_go_at_the_margin():
     odds = [math.log(row[target] / row[1 - target]) for row, target in zip(posterior.tolist(), (1, 1, 0, 0), strict=True)]
     loss = play(explainer, batch())["classification"]
     assert loss.item() == pytest.approx(3 * mean(max(0.0, 2.0 - value) for value in odds), rel=1e-4) and loss > 0
-    sure = 5 * torch.eye(2)
-    assert explainer.class_term(sure, torch.tensor([0, 1])) == 0 and make().class_term(sure, torch.tensor([0, 1])) > 0
+    sure, images = 5 * torch.eye(2), list(batch().image[[0, 2]].split(1))
+    (_, one), (_, other) = explainer.ways
+    wanted = sure[[one, other]]
+    assert explainer.class_term(wanted, images) == 0 and make(margin=0.0).class_term(wanted, images) > 0
+
+
+def test_the_margin_is_what_the_classifier_makes_of_the_targets_images():
+    explainer = make(margin=None, classification=3.0)
+    images = batch().image
+    made = explainer.model.decode(torch.cat([walk(z) for walk, z in zip(
+        explainer._walks, explainer.model.encode(images).chunk(2), strict=True)]))  # fmt: skip
+
+    def odds(shown, targets):
+        rows = explainer.classifier.posterior(shown).tolist()
+        return [math.log(row[target] / row[1 - target]) for row, target in zip(rows, targets, strict=True)]
+
+    usual = [min(odds(images[2:], (1, 1))), min(odds(images[:2], (0, 0)))]  # of two the lower is torch's median
+    margins = [max(1.0, usual[0])] * 2 + [max(1.0, usual[1])] * 2
+    missing = [max(0.0, own - value) for own, value in zip(margins, odds(made, (1, 1, 0, 0)), strict=True)]
+    loss = play(explainer, batch())["classification"]
+    assert loss.item() == pytest.approx(3 * mean(missing), rel=1e-4) and loss > 0
 
 
 def test_the_population_is_the_energy_distance_to_the_targets_images():
@@ -171,7 +190,7 @@ def test_ours_starts_where_the_image_is(images):
     explanation = explainer.explain(images)
     assert (explanation.counterfactual - as_saved(images)).abs().max() < 0.01 and explanation.stable is None
     assert explanation.residual.min() > 0.01  # what the model makes of it is another image
-    assert (explainer.margin, explainer.proximity, explainer._walks[0].layers[0].out_features) == (7, 30, 512)
+    assert (explainer.margin, explainer.proximity, explainer._walks[0].layers[0].out_features) == (None, 30, 512)
 
 
 def test_pixels_stay_where_the_models_picture_does(images):

@@ -1,22 +1,19 @@
 """C3LT (Khorram and Li, "Cycle-Consistent Counterfactuals by Latent Transformations").
 
-A generative model, a classifier and an encoder stay as they are; for each pair of classes two small networks g and h
-learn to walk through the latent space, one in each direction. Equation numbers are the main paper's. `C3LT.published` has
-the weights of the paper's supplement, and scales and schedule of the authors' released code.
+A generative model, a classifier and an encoder stay as they are; for each pair of classes two small networks g and h learn to
+walk through the latent space, one in each direction. Equation numbers are the main paper's. `C3LT.published` has the weights of
+the paper's supplement, and scales and schedule of the authors' released code.
 
 Deviations:
-- Both directions of all pairs are one move; their terms are averaged, as released.
-- Distances of pixels are doubled: the paper's lie in [-1, 1], and its weights belong to those.
+- Both directions of all pairs are one move, averaged, as released. Distances of pixels are doubled: the paper's lie in [-1, 1].
 - The mask of eq. 5 is the squared change, scaled to [0, 1] in each image, as released, where it is printed as the
   absolute change. Where nothing changes it is 0 (released: 0 / 0).
 - Eq. 4 is the mean of max(0, margin - log-odds of the target) unless `margin` is 0: a cross entropy lets the hardest images
-  go undecided for the sake of the others' proximity.
+  go undecided for the sake of the others' proximity, and wants of all more than the classifier makes of images.
 - `population` holds the counterfactuals of a class together to its images, as a set: the unconditional critic of eq. 7 cannot
   tell whether a 9 is one that is written. It compares pictures: walks can end among the latents of a class in pictures that
-  are not (coats and shirts: energy distance 0.03 where walks ended, 0.05 to 0.07 after encoding their pictures again). Beside it
-  the cycle needs a weight far above 0.1 for g and h to be near-inverses.
-- Proximity and cycle weigh far more, the class term twice as much, the mask far less; walks are four times as wide between
-  their layers; the rate is twice as high and falls less (published: see `C3LT.published`).
+  are not. The more it weighs, the more the answers change and look like their class. Beside it the cycle needs far more than 0.1.
+- Proximity and cycle weigh far more, the class term twice as much, the mask far less; walks are wider; the rate falls less.
 - The image's own pixels stay where the walk does not change the model's picture (`own_pixels`, see `latent.pixels`), in
   training too: what the model cannot draw is no change. Published: the model's picture alone.
 - Eq. 7 is minimised in its usual form, -log D, as released; log(1 - D), as printed, has no gradient where D is sure.
@@ -45,7 +42,7 @@ from obverse.latent.perception import Perception
 from obverse.latent.pixels import changed
 from obverse.latent.refinement import refine
 from obverse.latent.rejection import draw
-from obverse.losses import changes, class_loss, energy_distance, margin_loss, mask_entropy, mask_smoothness, real_loss
+from obverse.losses import changes, energy_distance, margin_loss, mask_entropy, mask_smoothness, own_odds, real_loss
 from obverse.modules import networks_from
 from obverse.networks.walk import Step as Kind
 from obverse.networks.walk import Walk, along, walked
@@ -73,7 +70,8 @@ class C3LT(PairExplainer):
         step: a norm-keeping residual step as released, or the plain map as printed.
         hidden: numbers between the two layers of a step; None is the latent's size.
         classification: weight of the target's class (eq. 4); 0 leaves out this term, and any other.
-        margin: log-odds of the target at which eq. 4 lets go; 0 is the cross entropy, as printed.
+        margin: log-odds of the target at which eq. 4 lets go; None is the median of those of the target's images in the batch,
+            at least 1; 0 is the cross entropy, as printed.
         proximity: weight of the distance to the image (eq. 5).
         cycle: weight of the way back (eq. 6).
         adversarial: weight of the critic's opinion (eq. 7).
@@ -121,11 +119,11 @@ class C3LT(PairExplainer):
     step: Kind = "residual"
     hidden: int | None = 512
     classification: float = 2.0
-    margin: float = 7.0
+    margin: float | None = None
     proximity: float = 30.0
     cycle: float = 5.0
     adversarial: float = 0.001
-    population: float = 30.0
+    population: float = 25.0
     smoothness: float = 0.5
     entropy: float = 0.1
     own_pixels: float = 0.3
@@ -196,8 +194,7 @@ class C3LT(PairExplainer):
         of_class = dict(zip(self.used, zip(image.chunk(len(self.used)), latent.chunk(len(self.used)))))
         x, z = (torch.cat([of_class[source][part] for source, _ in self.ways]) for part in (0, 1))
         ended = torch.cat([walk(rows) for walk, rows in zip(walks, z.chunk(len(walks)))])  # z'_x = g^n(z_x), eq. 3
-        losses: dict[str, Tensor] = {}
-        back = torch.empty(0)
+        losses, back = dict[str, Tensor](), torch.empty(0)
         if self.cycle or self.adversarial:
             order = [index ^ 1 for index in range(len(walks))]  # a pair's directions are neighbours
             back = torch.cat([walks[other](rows) for other, rows in zip(order, ended.chunk(len(walks)))])  # h^n(g^n(z_x))
@@ -208,14 +205,13 @@ class C3LT(PairExplainer):
             with torch.no_grad():
                 start = self.model.decode(z) if len(batch) else x  # a sample is the model's picture already
             made = changed(x, start, made, self.own_pixels)
+        goals = [of_class[target][0] for _, target in self.ways]
         if self.classification:
-            target = torch.tensor([target for _, target in self.ways], device=x.device)
-            wanted = target.repeat_interleave(len(x) // len(walks))
-            losses["classification"] = self.classification * self.class_term(self.classifier.logits(made), wanted)
+            losses["classification"] = self.classification * self.class_term(self.classifier.logits(made), goals)
         if self.proximity:
             losses["proximity"] = self.proximity * self.proximity_loss(x, made)
         if self.population:
-            losses["population"] = self.population * self.population_loss(made, [of_class[target][0] for _, target in self.ways])
+            losses["population"] = self.population * self.population_loss(made, goals)
         if self.cycle:
             losses["cycle"] = self.cycle * self.cycle_loss(x, cycled, z, back)
         if self.adversarial:
@@ -223,9 +219,12 @@ class C3LT(PairExplainer):
             losses["adversarial"] = self.adversarial * (real_loss(opinion[0]) + real_loss(opinion[1]))  # eq. 7
         yield "walks", losses
 
-    def class_term(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return eq. 4, the cross entropy, or with a margin the distance to it."""
-        return margin_loss(logits, target, self.margin) if self.margin else class_loss(logits, target)
+    def class_term(self, logits: Tensor, images: list[Tensor]) -> Tensor:
+        """Return eq. 4 of each direction's counterfactuals, up to the margin; `images` are its target's."""
+        target = torch.tensor([target for _, target in self.ways], device=logits.device).repeat_interleave(len(images[0]))
+        with torch.no_grad():
+            margin = own_odds(self.classifier.logits(torch.cat(images)), target) if self.margin is None else self.margin
+        return margin_loss(logits, target, margin)
 
     def proximity_loss(self, image: Tensor, made: Tensor) -> Tensor:
         """Return eq. 5, as a weighted mean of its three terms."""
@@ -385,11 +384,10 @@ class C3LT(PairExplainer):
     def _check(self) -> None:
         weights = ("classification", "proximity", "cycle", "adversarial", "population")
         check_least(self, 0, *weights, "margin", "smoothness", "entropy", "halvings", "own_pixels", "refine_steps")
-        check_least(self, 1, "steps", "inversion_restarts")
+        check_least(self, 1, "steps", "hidden", "inversion_restarts")
+        check_least(self, 0 if self.model.has_encoder else 1, "inversion_steps")
         check_positive(self, "learning_rate", "refine_rate")
         check_share(self, "least_acceptance", "confidence")
-        check_least(self, 1, *(["hidden"] if self.hidden is not None else []))
-        check_least(self, 0 if self.model.has_encoder else 1, *(["inversion_steps"] if self.inversion_steps is not None else []))
         if self.inversion_restarts > 1 and not self._searched:
             raise ValueError(f"inversion_restarts: expected 1 for c3lt without a search, got {self.inversion_restarts}; pass "
                              "inversion_steps too")  # fmt: skip
