@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from collections.abc import Iterable, Mapping
@@ -276,20 +275,20 @@ def line_of(cells: Iterable[str]) -> str:
 def means() -> str:
     """Return the means over three pairs of classes, as C3LT prints them, its own printed row below.
 
-    Rows are the same if their settings are, whatever they are called; the longest name says most.
+    A row with other settings for one of the pairs has none.
     """
     lines = ["## C3LT: means over three pairs of classes\n"]
     for name, pairs in (("digits", C3LT[0]), ("clothes", C3LT[1])):
         results = [read_json(RESULTS / f"{pair}.json") for pair in pairs]
-        found = [{json.dumps(row["settings"], sort_keys=True): row for row in result["rows"] if "failed" not in row}
-                 for result in results]  # fmt: skip
+        found = [{row["row"]: {f["label"]: f["value"] for f in row["figures"] if f["direction"] == "all"}
+                  for row in result["rows"] if "failed" not in row} for result in results]  # fmt: skip
+        settings = [{row["row"]: row["settings"] for row in result["rows"]} for result in results]
         lines += [line_of([name, *(column.head for column in AVERAGED)]), line_of(["---"] * (1 + len(AVERAGED)))]
-        for settings in [settings for settings in found[0] if all(settings in one for one in found)]:
-            rows = [one[settings] for one in found]
-            figures = [{f["label"]: f["value"] for f in row["figures"] if f["direction"] == "all"} for row in rows]
-            values = [[one[column.label] for one in figures if column.label in one] for column in AVERAGED]
-            called = max((row["row"] for row in rows), key=len)
-            lines.append(line_of([called, *(f"{statistics.mean(v):.4g}" if len(v) == len(found) else "" for v in values)]))
+        for row in [row for row in found[0] if all(row in one for one in found)]:
+            if any(one[row] != settings[0][row] for one in settings):
+                continue
+            values = [[one[row][column.label] for one in found if column.label in one[row]] for column in AVERAGED]
+            lines.append(line_of([row, *(f"{statistics.mean(v):.4g}" if len(v) == len(found) else "" for v in values)]))
         printed = {one["metric"]: one["value"] for one in results[0]["paper"]
                    if one["row"] == "C3LT" and one["table"] != "table_5_ablation_mnist"}  # fmt: skip
         printed["L1 on [0, 1]"] = printed["L1 on [-1, 1] (C3LT's scale)"] / 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from benchmarks.table import Paper, Table
-from benchmarks.tables.c3lt_mnist import ABLATION, BEFORE, COMMON, FULLER, METRICS, PAIRS, c3lt
+from benchmarks.tables.c3lt_mnist import ABLATION, COMMON, METRICS, PAIRS, c3lt
 from benchmarks.tables.syce_digits import LENET
 
 OFF = {
@@ -27,7 +27,7 @@ def table(first: str, second: str) -> Table:
         data=f"mnist:{first},{second}",
         classifier=LENET,
         second_classifier=LENET,
-        rows={name: dataclasses.replace(c3lt(FULLER | off), steps=600, validate_every=200) for name, off in OFF.items()},
+        rows={name: dataclasses.replace(c3lt(settings), steps=600, validate_every=200) for name, settings in OFF.items()},
         metrics=METRICS,
         paper=tuple(
             Paper(paper="c3lt", table="table_5_ablation_mnist", row=row, column=column, metric=label, scale=scale)
@@ -38,7 +38,6 @@ def table(first: str, second: str) -> Table:
             *COMMON,
             "Weights, class term, population and own pixels are ours. All rows are 600 steps, and only the last keeps the "
             "image's own pixels.",
-            BEFORE,
         ),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.table import Table
 from benchmarks.tables.baselines_fashion import LENET
-from benchmarks.tables.c3lt_mnist import BEFORE, FULLER, METRICS, NOTES, own, real_rows, rows
+from benchmarks.tables.c3lt_mnist import METRICS, NOTES, own, real_rows, rows
 
 PAIRS = {"02": "t-shirts and pullovers", "46": "coats and shirts", "79": "sneakers and ankle boots"}
 
@@ -17,10 +17,10 @@ def table(pair: str, names: str) -> Table:
         data=f"fashion-mnist:{pair[0]},{pair[1]}",
         classifier=LENET,
         second_classifier=LENET,
-        rows=rows(0.1, 72 / 255, FULLER if pair == "02" else {}),
+        rows=rows(0.1, 72 / 255),
         metrics=METRICS,
         paper=(*own("fmnist"), *real_rows("fmnist")),
-        notes=(*NOTES, *([BEFORE] if pair == "02" else []), "The paper's generator is a progressive GAN."),
+        notes=(*NOTES, "The paper's generator is a progressive GAN."),
     )
 
 

@@ -74,11 +74,8 @@ def test_each_row_of_the_ablation_adds_one_term():
 
 
 @pytest.mark.parametrize("table", [*c3lt_mnist.TABLES, *c3lt_fashion.TABLES], ids=lambda table: table.name)
-def test_a_pair_is_measured_with_the_defaults_or_says_that_they_are_of_before_and_with_the_published_settings(table):
-    before = c3lt_mnist.BEFORE in table.notes
-    settings = c3lt_mnist.FULLER if before else {}
-    assert dict(table.rows["C3LT"].settings) == settings == dict(table.rows["C3LT, 10 minutes"].settings)
-    assert ("C3LT, population 50" in table.rows) is not before
+def test_a_pair_is_measured_with_the_defaults_and_with_the_published_settings(table):
+    assert dict(table.rows["C3LT"].settings) == {} == dict(table.rows["C3LT, 10 minutes"].settings)
     assert dict(table.rows["C3LT, 10 minutes, as published"].settings) == C3LT.preset_settings("published")
 
 

@@ -190,7 +190,7 @@ def test_ours_starts_where_the_image_is(images):
     explanation = explainer.explain(images)
     assert (explanation.counterfactual - as_saved(images)).abs().max() < 0.01 and explanation.stable is None
     assert explanation.residual.min() > 0.01  # what the model makes of it is another image
-    assert (explainer.margin, explainer.proximity, explainer._walks[0].layers[0].out_features) == (None, 30, 512)
+    assert (explainer.margin, explainer.proximity, explainer._walks[0].layers[0].out_features) == (5, 30, 512)
 
 
 def test_pixels_stay_where_the_models_picture_does(images):

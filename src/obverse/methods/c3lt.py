@@ -119,11 +119,11 @@ class C3LT(PairExplainer):
     step: Kind = "residual"
     hidden: int | None = 512
     classification: float = 2.0
-    margin: float | None = None
+    margin: float | None = 5.0
     proximity: float = 30.0
     cycle: float = 5.0
     adversarial: float = 0.001
-    population: float = 25.0
+    population: float = 50.0
     smoothness: float = 0.5
     entropy: float = 0.1
     own_pixels: float = 0.3
