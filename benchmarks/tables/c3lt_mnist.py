@@ -23,9 +23,6 @@ CLOSER = {"proximity": 40.0, "population": 0.0}
 FREER = {"proximity": 5.0}
 """The other way round."""
 
-SURER = {"population": 25.0, "margin": None}
-"""As sure as the classifier is of images, for fewer changes and less of the other class's look."""
-
 REFINED = {"refine_steps": 30, "confidence": 0.9}
 """What is asked of the trained C3LT beside a forward pass."""
 
@@ -56,8 +53,8 @@ def rows(kappa: float, epsilon: float) -> dict[str, Row]:
         "C3LT, the images of xGEM": dataclasses.replace(c3lt({}), test_count=128),
         "C3LT, the model's picture": dataclasses.replace(c3lt({}), after={"own_pixels": 0.0}),
         "C3LT, population 20": c3lt({"population": 20.0}),
-        "C3LT, population 25, own odds": c3lt(SURER),
-        "C3LT, population 25, own odds, the images of xGEM": dataclasses.replace(c3lt(SURER), test_count=128),
+        "C3LT, surer": c3lt(C3LT.preset_settings("surer")),
+        "C3LT, surer, the images of xGEM": dataclasses.replace(c3lt(C3LT.preset_settings("surer")), test_count=128),
         "C3LT, no population": dataclasses.replace(c3lt(ALONE), steps=2500, batch_size=256),
         "C3LT, closer, 10 minutes": short(CLOSER),
         "C3LT, freer, 10 minutes": short(FREER),
@@ -129,8 +126,8 @@ COMMON = (
 )
 NOTES = (
     *COMMON,
-    "Population 20 or 25 instead of 50: fewer changes, for less of the other class's look. Own odds: the class term lets go "
-    "where the classifier is as sure as of the median image of the class, instead of at log-odds of 5.",
+    "Population 20 instead of 50: fewer changes, for less of the other class's look. Surer is the preset of that name, a "
+    "population of 25 and a class term that wants log-odds as of the median image of the class, not of 5.",
     "C3LT's weights, its class term, its population and own pixels are ours; rows with the published ones and from samples "
     "alone are declared for every pair, and measured where they stand.",
     "Closer: proximity 40 and no population; freer: proximity 5. Closer, freer and 10 minutes are 1200 steps, or as many as "

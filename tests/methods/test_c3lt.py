@@ -229,7 +229,8 @@ def test_the_weights_are_the_papers():
     explainer = C3LT.published(blocks_classifier(), Plane())
     assert all(getattr(explainer, name) == value for name, value in PUBLISHED.items())
     assert C3LT.preset_settings("published") == PUBLISHED
-    with pytest.raises(ValueError, match="preset: expected one of published for c3lt, got 'knee'"):
+    assert C3LT.preset_settings("surer") == {"population": 25.0, "margin": None}
+    with pytest.raises(ValueError, match="preset: expected one of published, surer for c3lt, got 'knee'"):
         C3LT.preset_settings("knee")
     assert [getattr(explainer, name) for name in TERMS] == [1.0, 0.1, 0.1, 0.001]  # supplement A
     assert (explainer.smoothness, explainer.entropy, explainer.steps, explainer.learning_rate) == (10, 1, 1, 1e-3)

@@ -110,7 +110,8 @@ class C3LT(PairExplainer):
         "published": {
             "hidden": None, "classification": 1.0, "margin": 0.0, "proximity": 0.1, "cycle": 0.1, "population": 0.0,
             "smoothness": 10.0, "entropy": 1.0, "own_pixels": 0.0, "learning_rate": 1e-3, "halvings": 7,
-        }
+        },
+        "surer": {"population": 25.0, "margin": None},
     }  # fmt: skip
 
     model: GenerativeModel = field(kw_only=False)
