@@ -34,8 +34,9 @@ SEEN: dict[str, tuple[str, ...]] = {
     ),
     "c3lt-mnist-49": (
         "Seen, on 20 test images: 4s are closed above and 9s opened with the strokes that were there, as a hand would write "
-        "them; a wide 4 becomes a box, and a stroke may break where the old one ends. Surer closes 4s as well; of ten 9s it "
-        "opens nine, and most get a dash at the right that does not touch, where the bar of a 4 would end.",
+        "them; a wide 4 becomes a box, and a stroke may break where the old one ends. Surer "
+        "([sheet](../benchmarks/results/sheet-c3lt-mnist-49.png)) closes 4s as well; of ten 9s it opens nine, and most get a "
+        "dash at the right that does not touch, where the bar of a 4 would end.",
         "Surer and real images were measured on another machine, with the same classifier, generator and judges: fingerprint, "
         "residual and all figures of the real images but the seconds are the same to the last digit.",
     ),
