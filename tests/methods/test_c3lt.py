@@ -279,8 +279,9 @@ def test_each_term_can_be_switched_off(name):
 @pytest.mark.parametrize("off", [
     (), ("cycle", "adversarial"), ("population", "cycle", "adversarial"), *((name,) for name in (*TERMS, "population")),
 ])  # fmt: skip
-def test_from_its_first_weights_on_every_layer_learns_whatever_is_switched_off(images, off):
-    explainer = C3LT(blocks_classifier(), Plane(), hidden=8, **dict.fromkeys(off, 0.0))
+@pytest.mark.parametrize("margin", [5.0, None])
+def test_from_its_first_weights_on_every_layer_learns_whatever_is_switched_off(images, off, margin):
+    explainer = C3LT(blocks_classifier(), Plane(), hidden=8, margin=margin, **dict.fromkeys(off, 0.0))
     before = {name: value.clone() for name, value in explainer.networks.named_parameters()}
     fit(explainer, levels_data(8) if images else None, steps=3, batch_size=8, average=0, precision="float32", progress=False)
     stood = [name for name, value in explainer.networks.named_parameters() if torch.equal(value, before[name])]
