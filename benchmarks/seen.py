@@ -37,8 +37,8 @@ SEEN: dict[str, tuple[str, ...]] = {
         "them; a wide 4 becomes a box, and a stroke may break where the old one ends. Surer "
         "([sheet](../benchmarks/results/sheet-c3lt-mnist-49.png)) closes 4s as well; of ten 9s it opens nine, and most get a "
         "dash at the right that does not touch, where the bar of a 4 would end.",
-        "Surer and real images were measured on another machine, with the same classifier, generator and judges: fingerprint, "
-        "residual and all figures of the real images but the seconds are the same to the last digit.",
+        "Unlike the other rows, surer and real images are of another machine, with the same classifier, generator and judges, "
+        "since fingerprint, residual and all figures of the real images but the seconds are the same to the last digit.",
     ),
     "c3lt-mnist-56": (
         "Seen, on 8 test images: 5s get a 6's loop, one of four without closing it; of four 6s one becomes a whole 5, the others "

@@ -77,7 +77,13 @@ def test_margin_loss():
     slow = sum(max(0.0, own - value) for own, value in zip(each.tolist(), odds, strict=True)) / 3
     assert margin_loss(logits, target, each).item() == pytest.approx(slow, rel=1e-6)
     assert margin_loss(logits, target, 0.0) == class_loss(logits, target)
-    assert log_odds(logits, target).tolist() == pytest.approx(odds, rel=1e-6)
+
+
+def test_log_odds_by_hand_and_where_the_posterior_is_next_to_0():
+    logits = torch.tensor([[1.0, 4.0, 2.0], [0.0, 0.0, 0.0]])
+    p = math.exp(4) / (math.exp(1) + math.exp(4) + math.exp(2))
+    assert log_odds(logits, torch.tensor([1, 2])).tolist() == pytest.approx([math.log(p / (1 - p)), -math.log(2)])
+    assert log_odds(torch.tensor([[0.0, 90.0]]), torch.tensor([0])).item() == pytest.approx(-90)
 
 
 def test_own_odds_are_the_medians_of_each_class():

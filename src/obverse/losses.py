@@ -37,7 +37,7 @@ def class_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def log_odds(logits: Tensor, target: Tensor) -> Tensor:
-    """Return (N,), the log of the target's posterior over that of all other classes, from (N, K) logits and (N,) classes."""
+    """Return (N,), the logit of the target's posterior, to full precision also near 0, from (N, K) logits and (N,) classes."""
     own = logits.float().gather(1, target[:, None]).squeeze(1)
     others = logits.float().scatter(1, target[:, None], -torch.inf).logsumexp(1)
     return own - others

@@ -32,6 +32,15 @@ def test_sixteen_bit_is_read_and_said(files):
 def test_colour_and_several_pictures_are_said(tmp_path):
     Image.new("RGB", (64, 64), (255, 0, 0)).save(tmp_path / "red.png")
     image, _, _, notes = checked(tmp_path / "red.png", SHAPE)
+    assert notes == ("colour turned to grey",) and image.mean() == pytest.approx(76 / 255)
+    Image.new("L", (64, 64)).save(tmp_path / "two.tif", save_all=True, append_images=[Image.new("L", (64, 64), 9)])
+    assert checked(tmp_path / "two.tif", SHAPE)[3] == ("the first of several pictures in the file",)
+    Image.new("L", (64, 64), 51).save(tmp_path / "grey.png")
+    image, _, _, notes = checked(tmp_path / "grey.png", (3, 64, 64))
+    assert image.shape == (3, 64, 64) and image.mean() == pytest.approx(0.2) and notes == ()
+
+
+def test_a_palette_of_greys_is_no_colour_and_a_damaged_one_is_refused(tmp_path):
     greys = Image.new("P", (64, 64), 51)
     greys.putpalette([level for k in range(256) for level in (k, k, k)])
     greys.save(tmp_path / "palette.png")
@@ -40,12 +49,6 @@ def test_colour_and_several_pictures_are_said(tmp_path):
     (tmp_path / "cut.png").write_bytes(whole[:-30])
     with pytest.raises(ValueError, match="expected a whole picture, got a damaged one"):
         checked(tmp_path / "cut.png", SHAPE)
-    assert notes == ("colour turned to grey",) and image.mean() == pytest.approx(76 / 255)
-    Image.new("L", (64, 64)).save(tmp_path / "two.tif", save_all=True, append_images=[Image.new("L", (64, 64), 9)])
-    assert checked(tmp_path / "two.tif", SHAPE)[3] == ("the first of several pictures in the file",)
-    Image.new("L", (64, 64), 51).save(tmp_path / "grey.png")
-    image, _, _, notes = checked(tmp_path / "grey.png", (3, 64, 64))
-    assert image.shape == (3, 64, 64) and image.mean() == pytest.approx(0.2) and notes == ()
 
 
 @pytest.mark.parametrize(

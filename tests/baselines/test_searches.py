@@ -8,7 +8,7 @@ from torch import nn
 
 from baselines.baseline_nets import Convolutions, classifier, flat, images, mixed, query
 from obverse.baselines.cem import CEM, _Search
-from obverse.baselines.common import blur, log_odds, margin
+from obverse.baselines.common import blur, margin
 from obverse.baselines.masks import BBMP
 from obverse.baselines.pgd import PGD
 from obverse.baselines.wachter import Wachter
@@ -20,13 +20,6 @@ from obverse.search import minimise
 def test_margin_by_hand():
     logits = torch.tensor([[1.0, 4.0, 2.0], [1.0, 4.0, 2.0]])
     assert margin(logits, torch.tensor([1, 2])).tolist() == [2.0, -2.0]
-
-
-def test_log_odds_by_hand_and_where_the_posterior_is_next_to_0():
-    logits = torch.tensor([[1.0, 4.0, 2.0], [0.0, 0.0, 0.0]])
-    p = math.exp(4) / (math.exp(1) + math.exp(4) + math.exp(2))
-    assert log_odds(logits, torch.tensor([1, 2])).tolist() == pytest.approx([math.log(p / (1 - p)), -math.log(2)])
-    assert log_odds(torch.tensor([[0.0, 90.0]]), torch.tensor([0])).item() == pytest.approx(-90)
 
 
 # ---------------------------------------------------------------- PGD

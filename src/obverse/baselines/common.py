@@ -27,12 +27,6 @@ def margin(logits: Tensor, target: Tensor) -> Tensor:
     return mine - others
 
 
-def log_odds(logits: Tensor, target: Tensor) -> Tensor:
-    """Return (M,) the logit of the posterior of `target`, to full precision also where that is next to 0."""
-    mine = logits.gather(1, target[:, None]).squeeze(1)
-    return mine - logits.scatter(1, target[:, None], -torch.inf).logsumexp(1)
-
-
 def contrast(classifier: Classifier, image: Tensor, source: Tensor, target: Tensor) -> Tensor:
     """Return (M,) what speaks for `source` against `target`: the difference of their logits.
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from obverse.baselines.common import log_odds, search_logits
+from obverse.baselines.common import search_logits
 from obverse.classifier import Classifier
 from obverse.explainer import Answer, Explainer, Query
+from obverse.losses import log_odds
 from obverse.search import minimise
 from obverse.settings import check_positive
 
