@@ -26,10 +26,10 @@ RESNET = Training(
 EPE = Training(
     method="exaggeration",
     settings={"divergence": 10.0, "width": 16, "critic_width": 16, "depth": 3, "most": 10.0, "augment": TURNED},
-    steps=4500,
+    steps=3000,
     batch_size=32,
     validate_every=500,
-    max_minutes=90,
+    max_minutes=120,
 )
 VAE = dataclasses.replace(knob_digits.VAE, settings={"latent_size": 64}, batch_size=32)
 OTHERS = knob_digits.OTHERS | {"xGEM": dataclasses.replace(knob_digits.OTHERS["xGEM"], model=VAE, test_count=None)}
