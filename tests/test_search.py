@@ -198,3 +198,19 @@ def test_an_objective_with_one_number_for_all_rows():
 def test_a_loss_that_is_not_finite_names_the_rows():
     with pytest.raises(FloatingPointError, match=r"step 0: the loss of rows \[1\] is not finite; lower the rate"):
         minimise(lambda v, rows: v[:, 0] / (rows != 1), torch.ones(3, 2), steps=1)
+
+
+def test_what_the_objective_saw_is_what_done_and_settled_look_at():
+    start, told = torch.zeros(40, 2), []  # more rows than are worked on together
+
+    def objective(value, rows):
+        return value.square().sum(1), (value.sum(1) * 10 + rows)
+
+    def done(seen, rows):
+        told.append((seen, rows))
+        return seen == 3.0
+
+    found = minimise(objective, start, steps=2, rate=0.1, done=done, settled=lambda seen, rows: seen == 5.0)
+    assert all(torch.equal(seen, rows.float()) and not seen.requires_grad for seen, rows in told)
+    assert found.stopped.nonzero().flatten().tolist() == [3]
+    assert (found.steps < 2).nonzero().flatten().tolist() == [3, 5]

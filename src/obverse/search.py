@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
-Objective = Callable[[Tensor, Tensor], Tensor]
-"""(values (M, ...), rows (M,)) to (M,) losses; `rows` says which of the N queries each value belongs to."""
+Objective = Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]
+"""(values (M, ...), rows (M,)) to (M,) losses; `rows` says which of the N queries each value belongs to.
+
+Beside the losses it may return (M, ...) what it saw on the way, which then is what `done` and `settled` look at."""
 
 
 PART = 32
@@ -61,9 +63,9 @@ def minimise(
         update: Adam, plain gradient descent, or the sign of the gradient (PGD).
         project: (values, rows) to allowed values, after every step and on the start.
         done: (values, rows) to (M,) bool, these values are good enough and what is returned; asked every `check_every` steps, of
-            the values whose losses were just taken.
+            the values whose losses were just taken, or of what the objective saw of them.
         settled: (values, rows) to (M,) bool, these rows get no better and keep what `keep` says; asked after `done`, of the
-            same rows.
+            same.
         keep: the value with the least loss (of those that are done, if any are), or the last one.
         check_every: steps between two looks at `done` and `settled`.
 
@@ -86,13 +88,13 @@ def minimise(
     value.requires_grad_(True)
     optimizer = _optimizer(update, value, rate)
     for index in range(steps + 1):
-        loss = _losses(objective, value, rows, index, slope=index < steps)
+        loss, seen = _losses(objective, value, rows, index, slope=index < steps)
         _note(best, value.detach(), loss, rows, index, keep)
         if index % check_every == 0 or index == steps:
-            finished = _asked(done, value, rows)
+            finished = _asked(done, seen, rows)
             best.value[rows[finished]], best.loss[rows[finished]] = value.detach()[finished], loss[finished].to(best.loss)
             best.stopped[rows[finished]] = True
-            leaves = finished | _asked(settled, value, rows)
+            leaves = finished | _asked(settled, seen, rows)
             if bool(leaves.any()):
                 rows, value, optimizer = _drop(leaves, rows, value, optimizer, update, rate)
                 if len(rows) == 0:
@@ -130,28 +132,31 @@ def _parts(value: Tensor) -> list[slice]:
     return [slice(first, first + size) for first in range(0, max(1, len(value)), size)]
 
 
-def _asked(question: Callable[[Tensor, Tensor], Tensor] | None, value: Tensor, rows: Tensor) -> Tensor:
+def _asked(question: Callable[[Tensor, Tensor], Tensor] | None, seen: Tensor, rows: Tensor) -> Tensor:
     """Return (M,) the answers of `done` or `settled`, no where there is no question."""
     if question is None:
         return torch.zeros_like(rows, dtype=torch.bool)
     with torch.no_grad():
-        return torch.cat([question(value.detach()[part], rows[part]) for part in _parts(value)])
+        return torch.cat([question(seen[part], rows[part]) for part in _parts(seen)])
 
 
-def _losses(objective: Objective, value: Tensor, rows: Tensor, index: int, *, slope: bool) -> Tensor:
-    """Return the loss of each row, and leave the slopes in the values' `.grad` if they are wanted."""
+def _losses(objective: Objective, value: Tensor, rows: Tensor, index: int, *, slope: bool) -> tuple[Tensor, Tensor]:
+    """Return the loss of each row and what was seen of it, and leave the slopes in the values' `.grad` if they are wanted."""
     losses: list[Tensor] = []
+    seen: list[Tensor] = []
     slopes: list[Tensor] = []
     for part in _parts(value):
         few = value.detach()[part].requires_grad_(True)
         with torch.enable_grad():  # an explainer calls from within no_grad, under which a sum has no graph
-            loss = objective(few, rows[part])
+            found = objective(few, rows[part])
+            loss, saw = found if isinstance(found, tuple) else (found, few)
             _check(loss, rows[part], index)
             if slope:
                 slopes += torch.autograd.grad(loss.sum(), few)
         losses.append(loss.detach())
+        seen.append(saw.detach())
     value.grad = torch.cat(slopes) if slope else None
-    return torch.cat(losses)
+    return torch.cat(losses), torch.cat(seen)
 
 
 def _check(loss: Tensor, rows: Tensor, index: int) -> None:

@@ -108,19 +108,15 @@ def invert(
             names = [classifier.classes[k] for k in view.posterior.argmax(1).tolist()]
             target = torch.tensor([model.index(name) for name in names], device=image.device)
         starts = torch.cat([*known, *(_noise(model, target, count, seed * 1_000_003 + k) for k in drawn)])
-    good = torch.zeros(len(starts), dtype=torch.bool, device=image.device)
 
-    def objective(value: Tensor, rows: Tensor) -> Tensor:
+    def objective(value: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         made, query = model.decode(value), rows % count
         away = l1_each(made, image[query])
         loss, gap = view(made, query)
-        good[rows] = (away.detach() <= enough) & (gap <= most_gap)
-        return away + loss
+        return away + loss, (away <= enough) & (gap <= most_gap)
 
-    def done(value: Tensor, rows: Tensor) -> Tensor:
-        return good[rows]  # of these values, since their loss was just taken
-
-    found = best_restart(minimise(objective, starts, steps=steps, rate=rate, done=done), restarts)
+    found = minimise(objective, starts, steps=steps, rate=rate, done=lambda good, rows: good)
+    found = best_restart(found, restarts)
     with torch.no_grad():
         latent = model.project(found.value)
         made = model.decode(latent)

@@ -66,16 +66,13 @@ def refine(
         made = model.decode(to_norm(value, norm[rows]))
         return made if shown is None else shown(made, rows)
 
-    seen = torch.empty_like(image)
-
-    def objective(value: Tensor, rows: Tensor) -> Tensor:
+    def objective(value: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         made = images(value, rows)
-        seen[rows] = made.detach()
         wrong = F.cross_entropy(classifier.logits(made).float(), target[rows], reduction="none")
-        return wrong + proximity * l1_each(made, image[rows])
+        return wrong + proximity * l1_each(made, image[rows]), made
 
-    def done(value: Tensor, rows: Tensor) -> Tensor:
-        return surely(classifier, seen[rows], target[rows], posterior)  # of these values, whose loss was just taken
+    def done(made: Tensor, rows: Tensor) -> Tensor:
+        return surely(classifier, made, target[rows], posterior)
 
     if len(latent) == 0:
         return Minimum(latent, latent.new_zeros(0), target, torch.zeros(0, dtype=torch.bool, device=latent.device))

@@ -77,18 +77,17 @@ class LatentSearch:
         allowed = self.model.allowed(posterior.argmax(1)).repeat(restarts, 1)
         seen, wanted = image.repeat(restarts, 1, 1, 1), posterior.repeat(restarts, 1)
 
-        decided, lost = posterior.argmax(1).repeat(restarts), posterior.new_zeros(len(allowed))
+        decided = posterior.argmax(1).repeat(restarts)
 
-        def objective(latent: Tensor, rows: Tensor) -> Tensor:
+        def objective(latent: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             loss = self.objective(latent, seen[rows], wanted[rows])
             if self.negative:
                 loss = loss + self.negative * self.negative_term(latent, decided[rows])
-            lost[rows] = loss.detach().float()
-            return loss
+            return loss, loss
 
         found = minimise(
             objective, start.flatten(0, 1), steps=self.steps, rate=self.rate,
-            project=lambda latent, rows: latent * allowed[rows], settled=_settled(lost),
+            project=lambda latent, rows: latent * allowed[rows], settled=_settled(len(decided), image.device),
             check_every=self.patience,
         )  # fmt: skip
         best = best_restart(found, restarts)
@@ -98,17 +97,13 @@ class LatentSearch:
         return Inversion(best.value, made, residual, gap, best.steps, best.steps < self.steps)
 
 
-def _settled(lost: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a question that is answered yes for the rows whose loss fell by less than a hundredth since the last time.
+def _settled(count: int, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a question about losses, answered yes for rows, of so many, whose loss fell by less than a hundredth since last."""
+    last = torch.full((count,), torch.inf, device=device)
 
-    Args:
-        lost: the losses of all rows, which are kept up to date.
-    """
-    last = torch.full_like(lost, torch.inf)
-
-    def settled(latent: Tensor, rows: Tensor) -> Tensor:
-        finished = lost[rows] > 0.99 * last[rows]
-        last[rows] = lost[rows]
+    def settled(loss: Tensor, rows: Tensor) -> Tensor:
+        finished = loss > 0.99 * last[rows]
+        last[rows] = loss.float()
         return finished
 
     return settled

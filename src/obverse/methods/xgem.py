@@ -90,16 +90,12 @@ class XGEM(Explainer):
         steps = 0 if self.model.has_encoder else self.invert_steps
         start = located(self.model, image, self.classifier, steps=steps, seed=query.seed, before=query.before)
 
-        seen = torch.empty_like(image)
-
-        def objective(value: Tensor, rows: Tensor) -> Tensor:
+        def objective(value: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             made = self.model.decode(value)
-            seen[rows] = made.detach()
             loss = F.cross_entropy(self.classifier.logits(made).float(), target[rows], reduction="none")
-            return l1_each(made, image[rows]) + self.class_weight * loss
+            return l1_each(made, image[rows]) + self.class_weight * loss, made
 
-        def done(value: Tensor, rows: Tensor) -> Tensor:
-            sure = surely(self.classifier, seen[rows], target[rows], self.confidence)  # of values whose loss was just taken
-            return sure | ~query.asked[rows]
+        def done(made: Tensor, rows: Tensor) -> Tensor:
+            return surely(self.classifier, made, target[rows], self.confidence) | ~query.asked[rows]
 
         return start, minimise(objective, start.latent, steps=self.steps, rate=self.learning_rate, done=done).value
