@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.table import Table
-from benchmarks.tables.c3lt_mnist import METRICS, short
+from benchmarks.tables.c3lt_mnist import EARLIER, METRICS, short
 from benchmarks.tables.ten_digits import LENET
 
 TABLE = Table(
@@ -14,8 +14,8 @@ TABLE = Table(
     unseen=("9",),
     second_classifier=LENET,
     rows={
-        "4 to 9": short({"pairs": [["4", "9"]], "domains": "label"}),
-        "4 to 1": short({"pairs": [["4", "1"]], "domains": "label"}),
+        "4 to 9": short({"pairs": [["4", "9"]], "domains": "label", **EARLIER}),
+        "4 to 1": short({"pairs": [["4", "1"]], "domains": "label", **EARLIER}),
     },
     metrics=("transfer_validity", *(name for name in METRICS if name not in ("im1", "im2"))),
     test_classes=("4",),

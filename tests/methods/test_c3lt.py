@@ -190,7 +190,7 @@ def test_ours_starts_where_the_image_is(images):
     explanation = explainer.explain(images)
     assert (explanation.counterfactual - as_saved(images)).abs().max() < 0.01 and explanation.stable is None
     assert explanation.residual.min() > 0.01  # what the model makes of it is another image
-    assert (explainer.margin, explainer.proximity, explainer._walks[0].layers[0].out_features) == (5, 30, 512)
+    assert (explainer.margin, explainer.proximity, explainer._walks[0].layers[0].out_features) == (None, 30, 512)
 
 
 def test_pixels_stay_where_the_models_picture_does(images):
@@ -229,8 +229,8 @@ def test_the_weights_are_the_papers():
     explainer = C3LT.published(blocks_classifier(), Plane())
     assert all(getattr(explainer, name) == value for name, value in PUBLISHED.items())
     assert C3LT.preset_settings("published") == PUBLISHED
-    assert C3LT.preset_settings("surer") == {"population": 25.0, "margin": None}
-    with pytest.raises(ValueError, match="preset: expected one of published, surer for c3lt, got 'knee'"):
+    assert C3LT.preset_settings("closer") == {"population": 25.0}
+    with pytest.raises(ValueError, match="preset: expected one of closer, published for c3lt, got 'knee'"):
         C3LT.preset_settings("knee")
     assert [getattr(explainer, name) for name in TERMS] == [1.0, 0.1, 0.1, 0.001]  # supplement A
     assert (explainer.smoothness, explainer.entropy, explainer.steps, explainer.learning_rate) == (10, 1, 1, 1e-3)

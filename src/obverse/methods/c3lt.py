@@ -8,8 +8,9 @@ Deviations:
 - Both directions of all pairs are one move, averaged, as released. Distances of pixels are doubled: the paper's lie in [-1, 1].
 - The mask of eq. 5 is the squared change, scaled to [0, 1] in each image, as released, where it is printed as the
   absolute change. Where nothing changes it is 0 (released: 0 / 0).
-- Eq. 4 is the mean of max(0, margin - log-odds of the target) unless `margin` is 0: a cross entropy lets the hardest images
-  go undecided for the sake of the others' proximity, and wants of all more than the classifier makes of images.
+- Eq. 4 is the mean of max(0, margin - log-odds of the target) unless `margin` is 0, and lets go where an answer is decided as
+  surely as the median image of the target's class: a cross entropy lets the hardest images go undecided for the sake of the
+  others' proximity, and wants of all more than the classifier makes of images.
 - `population` holds the counterfactuals of a class together to its images, as a set: the unconditional critic of eq. 7 cannot
   tell whether a 9 is one that is written. It compares pictures: walks can end among the latents of a class in pictures that
   are not. The more it weighs, the more the answers change and look like their class. Beside it the cycle needs far more than 0.1.
@@ -111,7 +112,7 @@ class C3LT(PairExplainer):
             "hidden": None, "classification": 1.0, "margin": 0.0, "proximity": 0.1, "cycle": 0.1, "population": 0.0,
             "smoothness": 10.0, "entropy": 1.0, "own_pixels": 0.0, "learning_rate": 1e-3, "halvings": 7,
         },
-        "surer": {"population": 25.0, "margin": None},
+        "closer": {"population": 25.0},
     }  # fmt: skip
 
     model: GenerativeModel = field(kw_only=False)
@@ -120,7 +121,7 @@ class C3LT(PairExplainer):
     step: Kind = "residual"
     hidden: int | None = 512
     classification: float = 2.0
-    margin: float | None = 5.0
+    margin: float | None = None
     proximity: float = 30.0
     cycle: float = 5.0
     adversarial: float = 0.001
