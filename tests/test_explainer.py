@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -114,7 +115,10 @@ def test_in_a_tie_the_target_is_never_the_source():
     assert torch.equal(rest.gather(1, explanation.target[:, None])[:, 0], rest.amax(1))
 
 
-@pytest.mark.parametrize("target", [1, "bright", torch.ones(8, dtype=torch.int64), torch.ones(8, dtype=torch.int32)])
+@pytest.mark.parametrize("target", [
+    1, "bright", torch.ones(8, dtype=torch.int64), torch.ones(8, dtype=torch.int32), [1] * 8, ["bright", 1] * 4,
+    np.ones(8, dtype=np.int64), np.int64(1),
+])  # fmt: skip
 def test_targets_by_index_name_and_row(classifier, images, target):
     explanation = Shifted(classifier).explain(images, target)
     assert explanation.target.tolist() == [1] * 8 and explanation.target.dtype == torch.int64
@@ -128,6 +132,8 @@ def test_targets_by_index_name_and_row(classifier, images, target):
     (torch.zeros(3, dtype=torch.int64), r"expected \(8,\) class indices \(int64\), got torch.int64 of shape \(3,\)"),
     (torch.zeros(8), r"got torch.float32 of shape \(8,\); pass one index an image"),
     (torch.zeros(8, dtype=torch.bool), "got torch.bool of shape"),
+    (0.9, "an index below 2, got 0.9"), ([0.9] * 8, "an index below 2, got 0.9"), (["bright", "grey"] * 4, "got 'grey'"),
+    ([0, 1], "expected 8 classes, got 2; pass one an image, or one for all"),
 ])  # fmt: skip
 def test_unknown_targets(classifier, images, target, message):
     with pytest.raises(ValueError, match=message):
@@ -358,6 +364,12 @@ def test_bf16_is_said_and_posteriors_stay_float32(classifier, images):
 
 
 # ---------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize("word", ["bfloat16", "auto"])
+def test_an_unknown_precision_is_refused(classifier, images, word):
+    with pytest.raises(ValueError, match=f"precision: expected one of float32, bf16, got '{word}'; leave it out"):
+        Shifted(classifier).explain(images, precision=word)
 
 
 @pytest.mark.parametrize("act", ["explain", "path"])

@@ -19,6 +19,7 @@ import obverse.training
 from obverse import checkpoint
 from obverse.batches import Batches, Step
 from obverse.data.base import MemoryDataset, Sample
+from obverse.models.vae import VAE
 from obverse.runs import device_name
 from obverse.training import Trainable, fit, history_of, stop_requests, use_bf16
 from tiny_core import SHAPE, Toy, bright_data
@@ -780,6 +781,17 @@ def test_a_batch_is_rounded_down_to_equally_many_of_each_group(data, tmp_path):
     fit(Broken(step), data, steps=2, run_dir=tmp_path / "run", **{**QUIET, "batch_size": 7})
     assert seen == [(6, [3, 3], 6)] * 2
     assert checkpoint.read_json(tmp_path / "run" / "config.json")["fit"]["batch_size"] == 6
+
+
+@pytest.mark.parametrize("name", ["data", "validation"])
+def test_data_that_are_no_dataset_or_of_other_images(data, name):
+    plain = torch.utils.data.TensorDataset(torch.rand(4, *data.image_shape))
+    with pytest.raises(TypeError, match=f"{name}: expected an obverse Dataset, got TensorDataset; open one with obverse.data"):
+        fit(Toy(), **{"data": data, name: plain}, steps=2, **QUIET)
+    model = VAE((3, 16, 16), latent_size=2, width=2)
+    like = MemoryDataset(Sample(image=torch.rand(4, 3, 16, 16)), ())
+    with pytest.raises(ValueError, match=rf"{name}: expected images of shape \(3, 16, 16\) for VAE, got \(1, 16, 16\); open"):
+        fit(model, **{"data": like, name: data}, steps=2, **QUIET)
 
 
 def test_no_images_at_all(data):

@@ -54,6 +54,7 @@ def rows(kappa: float, epsilon: float) -> dict[str, Row]:
     attacks = pgd(epsilon)
     return {
         "real images": Untrained(method="identity"),
+        "nearest image": Untrained(method="nearest", settings={"space": "pixels"}),
         **asked("C3LT", {}),
         **asked("C3LT, closer", C3LT.preset_settings("closer")),
         **asked("C3LT, margin 5", EARLIER),
@@ -131,6 +132,7 @@ NOTES = (
     "name, a population of 25 instead of 50: fewer changes, for less of the other class's look.",
     "C3LT's weights, its class term, its population and own pixels are ours; rows with the published ones and from samples "
     "alone are declared for every pair, and measured where they stand.",
+    "Nearest image: the training image of the other class that is nearest pixel by pixel; real, and of something else.",
     "10 minutes are 1200 steps, or as many as they hold, the others 2000.",
     "C3LT keeps the image's own pixels where the model's picture does not change, so it has no stable image. The model's "
     "picture is the same walks without that: its residual and its L1 to the stable image stand beside.",

@@ -16,6 +16,7 @@ from obverse.classifier import Classifier
 from obverse.data.augment import Augment
 from obverse.data.base import Dataset, Sample
 from obverse.losses import class_loss
+from obverse.modules import seeded
 from obverse.networks.classifiers import ARCHITECTURES
 from obverse.training import Moves, Trainable
 
@@ -69,8 +70,7 @@ class ClassifierTraining(Trainable):
         elif self.local_contrast or self.stride != 1:
             raise ValueError("local_contrast, stride: LeNet has neither, got "
                              f"{self.local_contrast}, {self.stride}; choose architecture ResNet or MeanResNet")  # fmt: skip
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             kind = ARCHITECTURES[self.architecture]
             chosen = {name: value for name, value in asked.items() if value is not None}
             module: nn.Module = kind(self.image_shape, len(self.classes), **chosen)
@@ -110,8 +110,7 @@ class ClassifierTraining(Trainable):
             image = (image + self.noise * step.normal(image)).clamp(0, 1)
         if batch.label is None:
             raise ValueError("data: expected labels, got none; a classifier learns from labels")
-        with torch.random.fork_rng(devices=[]):  # dropout
-            torch.manual_seed(step.seed * 1_000_003 + step.index)
+        with seeded(step.seed * 1_000_003 + step.index, image.device):  # dropout
             logits = self.networks["classifier"](image)
         yield "classifier", {"cross_entropy": class_loss(logits, batch.label)}
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,13 @@ from torch.nn import functional as F
 from obverse.checkpoint import load_tensors, read_json, save_folder
 from obverse.data.base import Dataset, check_images
 from obverse.explanation import NotApplicable
-from obverse.modules import digest_of, fill, frozen, own_architecture, program
+from obverse.modules import default_device, digest_of, fill, frozen, own_architecture, program
 from obverse.networks.blocks import in_parts, memory_format
 from obverse.probe import check_module
 
 Head = Literal["softmax", "multilabel"]
 Outputs = Literal["logits", "probabilities"]
+Targets = int | str | Sequence[int | str] | Tensor  # one class for all images, by index or name, or one for each
 
 class Classifier:
     """A trained classifier, wrapped so that every method sees the same thing.
@@ -61,7 +63,7 @@ class Classifier:
         if not isinstance(module, nn.Module):
             raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}; wrap a plain function "
                             "with Classifier.black_box(function, classes, image_shape)")  # fmt: skip
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(device or default_device())
         self._setup(frozen(copy.deepcopy(module), device), classes, image_shape, head, outputs, mean, std, device)
         check_module(self, self._normalised)
 
@@ -174,10 +176,28 @@ class Classifier:
         if target in self.classes:
             return self.classes.index(str(target))
         named = any(name.isdecimal() for name in self.classes)  # then the text "1" is a name, known or not
-        if (not isinstance(target, str) or (target.isdecimal() and not named)) and 0 <= int(target) < len(self.classes):
-            return int(target)
+        number = int(target) if isinstance(target, str) and target.isdecimal() and not named else target
+        if hasattr(number, "__index__") and 0 <= operator.index(number) < len(self.classes):  # a posterior is no index
+            return operator.index(number)
         raise ValueError(f"target: expected one of {', '.join(map(repr, self.classes))} or {'an int' if named else 'an index'} "
                          f"below {len(self.classes)}, got {target!r}; the classifier decides no other class")  # fmt: skip
+
+    def indices(self, target: Targets, count: int) -> Tensor:
+        """Return (count,) int64 of one class for all, by index or name, or of one an image, as a sequence or a tensor.
+
+        Raises:
+            ValueError: an unknown class, or another number of them.
+        """
+        if isinstance(target, Tensor):
+            if target.shape != (count,) or target.is_floating_point() or target.dtype == torch.bool:
+                raise ValueError(f"target: expected ({count},) class indices (int64), got {target.dtype} of shape "
+                                 f"{tuple(target.shape)}; pass one index an image")  # fmt: skip
+            target = target.tolist()
+        if isinstance(target, (str, int)) or not hasattr(target, "__len__"):  # a number of NumPy's is no int
+            return torch.full((count,), self.index(cast("int", target)), device=self.device)
+        if len(target) != count:
+            raise ValueError(f"target: expected {count} classes, got {len(target)}; pass one an image, or one for all")
+        return torch.tensor([self.index(one) for one in target], dtype=torch.int64, device=self.device)
 
     # ------------------------------------------------------------------ views
 
@@ -316,7 +336,7 @@ class Classifier:
             return Classifier(
                 module, classes, image_shape, head=head, outputs=outputs, mean=mean, std=std, device=device
             )
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(device or default_device())
         wrapped = Classifier.__new__(Classifier)  # no copy: nobody else holds a program that was just read
         ready = frozen(program(path, trust), device)
         wrapped._setup(ready, classes, image_shape, head, outputs, mean, std, device)

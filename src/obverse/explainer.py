@@ -8,13 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 
 from obverse.checkpoint import load_tensors, saved
-from obverse.classifier import Classifier
+from obverse.classifier import Classifier, Targets
 from obverse.data.base import Dataset, check_images
 from obverse.explanation import Explanation, NotApplicable, as_saved
 from obverse.generative import GenerativeModel
@@ -23,7 +23,7 @@ from obverse.probe import WITHOUT_GRADIENT, check_bare, check_part
 from obverse.settings import check_choices, restore, settings_as_json
 from obverse.training import Trainable
 
-Target = int | str | Tensor | None
+Target = Targets | None
 Precision = Literal["float32", "bf16"]
 
 
@@ -161,7 +161,7 @@ class Explainer(ABC):
 
         Args:
             image: (N, C, H, W) float32 in [0, 1].
-            target: class index or name for all, (N,) indices, or None: the other class, or the runner-up.
+            target: class index or name for all, N of them, one an image, or None: the other class, or the runner-up.
             answers: how many counterfactuals an image.
             seed: of the method's noise; the same seed gives the same answer.
             precision: "bf16" runs the method's networks in bfloat16; posteriors stay float32.
@@ -170,7 +170,7 @@ class Explainer(ABC):
             Explanation: N x answers rows, the answers to one image side by side.
 
         Raises:
-            TypeError, ValueError: the image breaks the pixel contract, or the target is unknown.
+            TypeError, ValueError: the image breaks the pixel contract, or the target or the precision is unknown.
             NotApplicable: several answers from a method that has one.
         """
         return self._explain(image, target, answers, seed, precision, None)
@@ -188,6 +188,7 @@ class Explainer(ABC):
             raise ValueError(f"posterior: expected a probability in [0, 1], got {posterior:g}; pass e.g. 0.5")
         return self._explain(image, of, 1, seed, "float32", posterior)
 
+    @torch.inference_mode(False)  # in which a search would have no gradient
     def path(self, image: Tensor, target: Target = None, *, frames: int = 10, seed: int = 0) -> Tensor:
         """Return (N, frames, C, H, W), from what the method makes of the query to the counterfactual.
 
@@ -209,25 +210,21 @@ class Explainer(ABC):
     def _before(self, image: Tensor) -> tuple[Tensor, Tensor]:
         check_images(image, self.classifier.image_shape)
         image = image.detach().to(self.classifier.device)
+        image = image.clone() if image.is_inference() else image
         with torch.no_grad():
             return image, self.classifier.posterior(image)
 
     def _target(self, target: Target, posterior: Tensor) -> Tensor:
-        count = len(posterior)
         if target is None:  # the runner-up, which for two classes is the other one; a tie is not the source again
             return posterior.scatter(1, posterior.argmax(1, keepdim=True), -1).argmax(1)
-        if not isinstance(target, Tensor):
-            return torch.full((count,), self.classifier.index(target), device=posterior.device)
-        if target.shape != (count,) or target.is_floating_point() or target.dtype == torch.bool:
-            raise ValueError(f"target: expected ({count},) class indices (int64), got {target.dtype} of shape "
-                             f"{tuple(target.shape)}; pass one index an image")  # fmt: skip
-        for value in target.unique().tolist():
-            self.classifier.index(int(value))
-        return target.to(posterior.device, torch.int64)
+        return self.classifier.indices(target, len(posterior))
 
+    @torch.inference_mode(False)
     def _explain(
         self, image: Tensor, target: Target, answers: int, seed: int, precision: Precision, posterior: float | None
     ) -> Explanation:
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision: expected one of {', '.join(get_args(Precision))}, got {precision!r}; leave it out")
         if answers < 1:
             raise ValueError(f"answers: expected at least 1, got {answers}; ask for one")
         if answers > 1 and not self.many_answers:
@@ -390,7 +387,7 @@ class LearnedExplainer(Explainer, Trainable):
         names = [f.name for f in dataclasses.fields(cls) if f.init and not f.kw_only]
         given = dict(zip(names, (classifier, *parts)))
         for name in names:
-            expected, got = settings.get(name), given[name].fingerprint if name in given else None
+            expected, got = settings.get(name), getattr(given.get(name), "fingerprint", None)
             if expected != got:
                 raise ValueError(f"{folder}: was trained for another {name} (fingerprint {str(expected)[:12]}, got "
                                  f"{str(got)[:12]}); pass that {name}, or fit the explainer again")  # fmt: skip

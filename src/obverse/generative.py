@@ -18,7 +18,7 @@ from obverse.checkpoint import load_tensors, saved
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, check_images
 from obverse.explanation import NotApplicable
-from obverse.modules import frozen, networks_from
+from obverse.modules import default_device, frozen, networks_from
 from obverse.networks.blocks import in_parts
 from obverse.settings import restore, settings_as_json
 from obverse.training import Trainable
@@ -225,8 +225,8 @@ class LearnedModel(GenerativeModel, Trainable):
         self, make: Callable[[], Mapping[str, nn.Module]], *, seed: int, device: torch.device | None = None
     ) -> None:
         """Hold the networks that `make` builds, with weights from the seed, on CUDA if there is one and no other is named."""
-        device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.networks = networks_from(make, seed=seed, device=device)
+        self.image_shape = (self.image_shape[0], self.image_shape[1], self.image_shape[2])  # a list compares as another
+        self.networks = networks_from(make, seed=seed, device=device or default_device())
 
     def watch(self, classifier: Classifier | None) -> None:
         """Remember the classifier that training asks.
@@ -235,7 +235,7 @@ class LearnedModel(GenerativeModel, Trainable):
             ValueError: of other images.
         """
         self.watched = None if classifier is None else classifier.fingerprint
-        if classifier is not None and classifier.image_shape != self.image_shape:
+        if classifier is not None and classifier.image_shape != tuple(self.image_shape):
             raise ValueError(f"classifier: expected images of shape {self.image_shape} like the model's, got "
                              f"{classifier.image_shape}; pass one of the same images, or none")  # fmt: skip
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,10 +15,29 @@ from torch import Tensor, nn
 from obverse.networks.classifiers import build
 
 
+def default_device() -> torch.device:
+    """Return a GPU where there is one, else the CPU; of several processes that torchrun starts, each gets a GPU of its own."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    rank = os.environ.get("LOCAL_RANK")
+    return torch.device("cuda") if rank is None else torch.device("cuda", int(rank))
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Draw on the CPU, and on `device`, what the seed says; afterwards every random state is as it was."""
+    gpu = device is not None and device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if gpu else []):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU too, and leave it so
+        if gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
 def networks_from(make: Callable[[], Mapping[str, nn.Module]], *, seed: int, device: torch.device) -> nn.ModuleDict:
     """Return what `make` builds, ready for use; the weights come from the seed, and the global random state stays."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         networks = nn.ModuleDict(make())
     placed: nn.ModuleDict = networks.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return placed

@@ -21,6 +21,7 @@ from obverse.batches import Batches, Step
 from obverse.checkpoint import read_json, save_folder
 from obverse.data.base import Dataset, Sample
 from obverse.memory import keep_memory
+from obverse.modules import default_device
 from obverse.progress import Progress
 from obverse.runs import Existing, RunFolder, device_name
 from obverse.state import State
@@ -81,7 +82,7 @@ class Trainable(ABC):
     @property
     def device(self) -> torch.device:
         """Where it trains."""
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return default_device()
 
     def save(self, folder: str | Path) -> None:
         """Write `settings.json` and `networks.safetensors`, whole or not at all."""
@@ -166,7 +167,9 @@ def fit(
         History: steps, seconds, validation curve.
 
     Raises:
-        ValueError: impossible arguments, no images for what cannot do without, or a folder with another run.
+        TypeError: data that are no `Dataset`.
+        ValueError: impossible arguments, no images for what cannot do without or images of another shape, or a folder with
+            another run.
         FloatingPointError: a loss that is not finite, naming player, loss and step.
         RuntimeError: a `train_step` that yields inside a `with` block.
         KeyboardInterrupt: after the state was saved.
@@ -181,6 +184,8 @@ def fit(
     if device.type == "cpu":
         keep_memory()
     networks = trainable.networks.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for name, images in (("data", data), ("validation", validation)):
+        _check_images(trainable, name, images)
     if validation is not None and len(validation) == 0:
         raise ValueError("validation: expected at least one image, got none; check the split, or leave it out")
     if data is None and not trainable.from_samples:
@@ -242,6 +247,18 @@ def fit(
         folder.save_best(trainable)
     curve = tuple(state.curve)
     return History(state.step, state.seconds, state.best_step, state.best_score, curve, stopped_by, state.device)
+
+
+def _check_images(trainable: Trainable, name: str, data: Dataset | None) -> None:
+    if data is None:
+        return
+    if not isinstance(data, Dataset):
+        raise TypeError(f"{name}: expected an obverse Dataset, got {type(data).__name__}; open one with obverse.data.open, or "
+                        "put tensors into an obverse.data.MemoryDataset")  # fmt: skip
+    shape = getattr(trainable, "image_shape", None)  # an explainer has none: its classifier looks at every image
+    if shape is not None and tuple(shape) != data.image_shape:
+        raise ValueError(f"{name}: expected images of shape {tuple(shape)} for {type(trainable).__name__}, got "
+                         f"{data.image_shape}; open them with that size, or make it for these")  # fmt: skip
 
 
 def _take_step(

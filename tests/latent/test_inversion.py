@@ -128,6 +128,7 @@ def test_conditional_models_start_from_a_class():
     ({"rate": 0.0}, ValueError, r"rate: expected at least 1e-12, got 0"),
     ({"features": -1.0}, ValueError, r"features: expected at least 0, got -1"),
     ({"most_gap": -1.0}, ValueError, r"most_gap: expected at least 0, got -1"),
+    ({"start": "normal"}, ValueError, r"start: expected one of auto, encoder, prior, got 'normal'; leave it out for auto"),
     ({"start": "encoder"}, NotApplicable, r"start: adapter has no encoder; pass start='prior'"),
     ({"target": torch.zeros(99, dtype=torch.int64)}, ValueError, r"target: expected \(\d+,\) indices, one an image, got \(99,\)"),
 ])  # fmt: skip
@@ -163,6 +164,13 @@ def test_each_step_asks_model_and_classifier_once(model, images, monkeypatch):
 def test_other_images_are_refused(model):
     with pytest.raises(ValueError, match=r"image: expected shape \(N, 1, 16, 16\), got \(2, 1, 28, 28\)"):
         invert(model, torch.zeros(2, 1, 28, 28))
+
+
+def test_it_searches_alike_within_inference_mode(model, images):
+    outside = invert(model, images, steps=3)
+    with torch.inference_mode():
+        inside = invert(model, images + 0, steps=3)
+    assert torch.equal(outside.latent, inside.latent)
 
 
 def test_no_trace_is_left(model, images):

@@ -230,7 +230,7 @@ def test_the_weights_are_the_papers():
     assert all(getattr(explainer, name) == value for name, value in PUBLISHED.items())
     assert C3LT.preset_settings("published") == PUBLISHED
     assert C3LT.preset_settings("closer") == {"population": 25.0}
-    with pytest.raises(ValueError, match="preset: expected one of closer, published for c3lt, got 'knee'"):
+    with pytest.raises(ValueError, match="preset: expected one of published, closer for c3lt, got 'knee'"):
         C3LT.preset_settings("knee")
     assert [getattr(explainer, name) for name in TERMS] == [1.0, 0.1, 0.1, 0.001]  # supplement A
     assert (explainer.smoothness, explainer.entropy, explainer.steps, explainer.learning_rate) == (10, 1, 1, 1e-3)

@@ -455,6 +455,20 @@ def test_a_search_needs_a_start(restarts):
         make().invert(IMAGES, restarts=restarts)
 
 
+@pytest.mark.parametrize("word", ["encodr", "auto", "prior"])
+def test_an_unknown_start_of_a_search_is_refused(word):
+    with pytest.raises(ValueError, match=f"start: expected one of normal, encoder, got '{word}'; leave it out for normal"):
+        make().invert(IMAGES, start=word)
+
+
+def test_searches_and_latent_gradients_are_alike_within_inference_mode():
+    explainer, image = make(absent=None), torch.rand(2, *SHAPE)
+    found, signed = explainer.invert(image), explainer.latent_gradients(image, steps=2)
+    with torch.inference_mode():
+        assert torch.equal(explainer.invert(image + 0).latent, found.latent)
+        assert torch.equal(explainer.latent_gradients(image + 0, steps=2), signed)
+
+
 def test_an_unknown_absent_class_is_refused_and_a_name_is_kept():
     with pytest.raises(ValueError, match=r"target: expected one of 'dark', 'bright'.*got 'grey'"):
         make(absent="grey")

@@ -69,6 +69,8 @@ def test_the_penalty_comes_now_and_then_and_terms_can_be_left_out(images):
     assert set(moves_of(model, images)["model"]) == {"image", "latent", "realism"}
     plain = DCGAN(SHAPE, realism=0, latent=0, **SMALL)
     assert not plain.has_critic and model.has_critic  # what nothing trains is no critic
+    with pytest.raises(NotApplicable, match=r"criticise: gan has no critic; switch the adversarial term off"):
+        plain.criticise(images)
     assert {player: set(losses) for player, losses in moves_of(plain, images).items()} == {"model": {"image"}}
     assert list(plain.players()) == ["model"]
 

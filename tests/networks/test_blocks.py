@@ -4,7 +4,22 @@ import pytest
 import torch
 from torch import nn
 
-from obverse.networks.blocks import LEAST_SLOPE, Affine, clip, from_blocks, glorot, in_parts, squash, to_blocks
+from obverse.networks.blocks import (
+    LEAST_SLOPE,
+    Affine,
+    clip,
+    from_blocks,
+    glorot,
+    group_norm,
+    in_parts,
+    squash,
+    to_blocks,
+)
+
+
+def test_groups_divide_the_channels():
+    assert [group_norm(channels).num_groups for channels in (8, 16, 20, 24, 60, 128)] == [1, 2, 2, 3, 6, 16]
+    assert group_norm(60)(torch.rand(2, 60, 3, 3)).shape == (2, 60, 3, 3)
 
 
 def test_clip_is_a_clamp_in_float32():

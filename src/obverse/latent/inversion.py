@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -40,6 +40,7 @@ class Inversion:
     stopped: Tensor
 
 
+@torch.inference_mode(False)  # in which a search would have no gradient
 def invert(
     model: GenerativeModel,
     image: Tensor,
@@ -81,8 +82,8 @@ def invert(
         before: (N, K) the classifier's posterior of the images, where it is known.
 
     Raises:
-        ValueError: impossible numbers; another number of targets than images; a conditional model that starts from noise
-            without `target` and classifier, or does not know a class; images of another shape or range.
+        ValueError: impossible numbers; an unknown start; another number of targets than images; a conditional model that starts
+            from noise without `target` and classifier, or does not know a class; images of another shape or range.
         NotApplicable: start="encoder" for a model that has none.
     """
     at_least = {"restarts": (restarts, 1), "steps": (steps, 1), "rate": (rate, 1e-12), "features": (features, 0),
@@ -90,6 +91,8 @@ def invert(
     for name, (value, least) in at_least.items():
         if value < least:
             raise ValueError(f"{name}: expected at least {least:g}, got {value:g}; leave it out for the default")
+    if start not in get_args(Start):
+        raise ValueError(f"start: expected one of {', '.join(get_args(Start))}, got {start!r}; leave it out for auto")
     if start == "encoder" and not model.has_encoder:
         raise NotApplicable(f"start: {model.name} has no encoder; pass start='prior'")
     model._check(image)
@@ -100,6 +103,7 @@ def invert(
     if classifier is not None and model.device.type != classifier.device.type:
         model = model.frozen(classifier.device)  # a foreign generator stays where it was made
     image = image.detach().to(model.device)
+    image = image.clone() if image.is_inference() else image
     view = _View(classifier, image, features, decision, before)
     with torch.no_grad():
         known = [model.encode(image)] if model.has_encoder and start != "prior" else []

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -235,6 +235,7 @@ class MedXGAN(LearnedExplainer):
 
     # ------------------------------------------------------------------ the latents of an image
 
+    @torch.inference_mode(False)  # in which a search would have no gradient
     def invert(
         self, image: Tensor, *, start: Start | None = None, restarts: int | None = None, seed: int = 0
     ) -> Inversion:
@@ -247,15 +248,17 @@ class MedXGAN(LearnedExplainer):
 
         Raises:
             NotApplicable: the encoder's start without an encoder.
-            ValueError: no restarts.
+            ValueError: no restarts, or an unknown start.
         """
         image, before = self._before(image)
-        restarts = self.restarts if restarts is None else restarts
+        start, restarts = start or self.start, self.restarts if restarts is None else restarts
+        if start not in get_args(Start):
+            raise ValueError(f"start: expected one of {', '.join(get_args(Start))}, got {start!r}; leave it out for {self.start}")
         if restarts < 1:
             raise ValueError(f"restarts: expected at least 1, got {restarts}; leave it out for {self.restarts}")
         with self._no_trace("float32"):
             noise = self._query(image, before.argmax(1), seed).normal(restarts, self.model.normal_size)
-            return self._search(image, noise, self.start if start is None else start)
+            return self._search(image, noise, start)
 
     def calibrate(self, data: Dataset, *, count: int = 100, share: float = 0.9, seed: int = 0) -> float:
         """Set the limit of a good representation to a quantile of the residuals of held-out images, and return it.
@@ -328,6 +331,7 @@ class MedXGAN(LearnedExplainer):
         """How `path` gets from end to end."""
         return "a straight walk through z2"
 
+    @torch.inference_mode(False)
     def latent_gradients(
         self, image: Tensor, *, form: Form = "walk", steps: int = 100, target: Target = None, seed: int = 0
     ) -> Tensor:

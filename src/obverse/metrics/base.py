@@ -143,7 +143,7 @@ class Context:
     @property
     def target_name(self) -> int | str | None:
         """The target, where it is the same for all images; None otherwise."""
-        return None if isinstance(self.target, Tensor) else self.target
+        return self.target if isinstance(self.target, (int, str)) else None
 
 
 class Metric(ABC):

@@ -19,6 +19,7 @@ from obverse.checkpoint import load_tensors, read_json, save_folder, standing
 from obverse.classifier import Classifier
 from obverse.data.base import Dataset, Sample
 from obverse.metrics.base import Context, needed
+from obverse.modules import seeded
 from obverse.networks.blocks import in_parts
 from obverse.training import Moves, Trainable, fit
 
@@ -131,8 +132,7 @@ class _Judge(Trainable):
         self.classifier, self.settings, self.seed = classifier, settings, seed
         self._decided: tuple[Dataset, Tensor] | None = None
         self.counts: Tensor | None = None  # reference images decided as each class, where that is known
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.networks = nn.ModuleDict(self.build()).to(classifier.device)
 
     @abstractmethod

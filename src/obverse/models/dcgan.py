@@ -99,6 +99,8 @@ class DCGAN(LearnedModel):
         return on_sphere(self.networks["encoder"](image).float())
 
     def _criticise(self, image: Tensor) -> Tensor:
+        if not self.has_critic:
+            return super()._criticise(image)
         logit: Tensor = self.networks["critic"](image).squeeze(1)
         return logit
 

@@ -110,6 +110,12 @@ class Affine(nn.Module):
         return x * self.gain + self.offset
 
 
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Return a group norm of 8 channels a group, or of the next number that divides them."""
+    groups = next(groups for groups in range(max(1, channels // 8), 0, -1) if channels % groups == 0)
+    return nn.GroupNorm(groups, channels)
+
+
 def glorot(module: nn.Module) -> None:
     """Initialise every convolution and linear layer with Glorot uniform weights and zero biases."""
     for layer in module.modules():

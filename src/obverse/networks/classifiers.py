@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from obverse.networks.blocks import group_norm
+
 
 class LeNet(nn.Module):
     """The digits classifier of SyCE (supplement D.1 as released): two convolutions, one pooling, two dense layers.
@@ -117,7 +119,7 @@ class MeanResNet(ResNet):
 class _Residual(nn.Module):
     def __init__(self, inner: int, outer: int, stride: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(max(1, inner // 8), inner), nn.GroupNorm(max(1, outer // 8), outer)
+        self.norm1, self.norm2 = group_norm(inner), group_norm(outer)
         self.conv1 = nn.Conv2d(inner, outer, 3, stride=stride, padding=1)
         self.conv2 = nn.Conv2d(outer, outer, 3, padding=1)
         # pooled, not strided: no pixel is dropped, and no 1x1 convolution of stride 2 (see blocks.memory_format)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from obverse.networks.blocks import group_norm
+
 
 def start_of(image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """Return how often the sides can be halved down to 4 to 8 px, and the height and width then.
@@ -81,7 +83,7 @@ class Pyramid(nn.Module):
         self.stem = nn.Conv2d(image_shape[0], width, 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(inner, outer, 4, stride=2, padding=1) for inner, outer in pairwise(widths))
         self.norms = nn.ModuleList(
-            nn.GroupNorm(max(1, channels // 8), channels) if norm else nn.Identity() for channels in widths[1:]
+            group_norm(channels) if norm else nn.Identity() for channels in widths[1:]
         )
         self.out = nn.Linear(widths[-1] * height * side, outputs)
 
