@@ -21,10 +21,10 @@ REFINED = {"refine_steps": 30, "confidence": 0.9}
 """What is asked of the trained C3LT beside a forward pass."""
 
 
-def c3lt(settings: Mapping[str, Any]) -> Training:
+def c3lt(settings: Mapping[str, Any], minutes: float = 40) -> Training:
     """Return C3LT, trained on images of the classifier's decisions."""
     return Training(
-        method="c3lt", settings=settings, steps=2000, batch_size=128, validate_every=500, max_minutes=40, model=GAN
+        method="c3lt", settings=settings, steps=2000, batch_size=128, validate_every=500, max_minutes=minutes, model=GAN
     )
 
 
@@ -33,9 +33,9 @@ def short(settings: Mapping[str, Any]) -> Training:
     return dataclasses.replace(c3lt(settings), steps=1200, batch_size=128, validate_every=300, max_minutes=10)
 
 
-def asked(name: str, settings: Mapping[str, Any]) -> dict[str, Row]:
+def asked(name: str, settings: Mapping[str, Any], minutes: float = 40) -> dict[str, Row]:
     """Return the rows of C3LT trained once with these settings and asked in several ways."""
-    trained = c3lt(settings)
+    trained = c3lt(settings, minutes)
     return {
         name: trained,
         f"{name}, the images of xGEM": dataclasses.replace(trained, test_count=128),
@@ -55,7 +55,7 @@ def rows(kappa: float, epsilon: float) -> dict[str, Row]:
     return {
         "real images": Untrained(method="identity"),
         "nearest image": Untrained(method="nearest", settings={"space": "pixels"}),
-        **asked("C3LT", {}),
+        **asked("C3LT", {}, minutes=60),
         **asked("C3LT, closer", C3LT.preset_settings("closer")),
         **asked("C3LT, margin 5", EARLIER),
         "C3LT, margin 5, refined, more own pixels": dataclasses.replace(c3lt(EARLIER), after=REFINED | {"own_pixels": 0.5}),
