@@ -29,7 +29,7 @@ EPE = Training(
     steps=3000,
     batch_size=32,
     validate_every=500,
-    max_minutes=120,
+    max_minutes=200,
 )
 VAE = dataclasses.replace(knob_digits.VAE, settings={"latent_size": 64}, batch_size=32)
 OTHERS = knob_digits.OTHERS | {"xGEM": dataclasses.replace(knob_digits.OTHERS["xGEM"], model=VAE, test_count=None)}
