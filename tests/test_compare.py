@@ -63,6 +63,12 @@ def test_the_common_successes_are_beside_all_images(reports):
     assert compare(chosen).notes[1] == "18 answers are valid in all reports (common)."
 
 
+def test_nothing_is_said_of_valid_answers_where_nobody_counted_them(reports):
+    blind = {name: dataclasses.replace(one, values={k: v for k, v in one.values.items() if k != "validity (Val)"})
+             for name, one in reports.items()}  # fmt: skip
+    assert not any("valid in all reports" in note for note in compare(blind).notes)
+
+
 def test_a_report_without_a_valid_answer_leaves_the_common_successes_to_the_others(reports):
     found = compare(reports)
     assert line(found, "L1 on [0, 1]").cells["truth"].common_n == 18

@@ -292,7 +292,7 @@ def started(
 
 
 def _listen(host: str, port: int | None) -> socket.socket:
-    wanted, reason = list(PORTS) if port is None else [port], OSError()
+    wanted, reason = list(PORTS) if port is None else [port], Exception()
     for number in wanted:
         listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -300,7 +300,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
             listening.bind((host, number))
             listening.listen(128)  # so that whoever asks too early waits
             return listening
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # taken, or no port at all
             listening.close()
             reason = error
     raise OSError(f"port: expected a free one among {wanted[0]} to {wanted[-1]} of {host}, got {reason}; choose another "
