@@ -200,7 +200,7 @@ def test_the_next_free_port_is_taken_and_a_taken_one_named():
     with pytest.raises(OSError, match=f"port: expected a free one among {port} to {port} of 127.0.0.1, got .*--port"):
         _listen("127.0.0.1", port)
     first.close()
-    with pytest.raises(OSError, match="port: expected a free one among 99999 to 99999 of 127.0.0.1, got .*0-65535"):
+    with pytest.raises(OSError, match=r"port: expected a free one among 99999 to 99999 of 127.0.0.1, got .*0-65535"):
         _listen("127.0.0.1", 99999)
 
 
