@@ -45,6 +45,7 @@ SEEN: dict[str, tuple[str, ...]] = {
         "are cut open at the left and are half a 5.",
         "Against the settings of before the Frechet distance is better than ExplainGAN's and xGEM's, and L1 and COUT are worse "
         "(0.059 for 0.054, 0.920 for 0.934).",
+        "The picture below is of margin 5.",
     ),
     "c3lt-fashion-02": (
         "Seen, on 8 test images: whole sleeves grow and go, a hem comes with them; prints, letters and seams stay pixel by "
@@ -74,6 +75,7 @@ SEEN: dict[str, tuple[str, ...]] = {
         "0.9975 for 1, COUT 0.879 for 0.913, IM1 0.884 for 0.784), and nearer to real images in the classifier's features (24.3 "
         "for 50.3), not in the embedding.",
         "The minutes of C3LT are more than its 2000 steps need: other programs ran beside for some of them.",
+        "The picture below is of margin 5.",
         "Tried on validation images, 600 steps, margin 5 (L1, COUT, FD in the embedding, in the classifier's features): "
         "population 50 0.121, 0.885, 1.93, 19; 30 0.089, 0.909, 3.10, 28, and with the distance of patches of 28, 14 and 7 "
         "pixels the same; 30 and a margin of 7 0.093, 0.923, 3.07, 39, of 10 0.100, 0.935, 3.01, 89; 20 and a critic of 0.03 "
